@@ -26,4 +26,3 @@ func (t Time) Since(u Time) (d time.Duration, ok bool) {
 func (t Time) Add(d time.Duration) Time {
 	return Time{Boot: t.Boot, At: t.At + d, Wall: t.Wall.Add(d)}
 }
-
