@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Boots the guest with a disk that holds the given directory as /tests, and shows what
+# /tests/run.sh prints. Ends with that script's exit code.
+#
+#	run.sh GUEST-DIR TESTS-DIR [SECONDS]
+set -euo pipefail
+guest=${1:?usage: run.sh GUEST-DIR TESTS-DIR [SECONDS]}
+tests=${2:?usage: run.sh GUEST-DIR TESTS-DIR [SECONDS]}
+limit=${3:-1800}
+work=$(mktemp -d "$guest/run.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+qemu-img create -q -f qcow2 -F raw -b "$(cd "$guest" && pwd)/root.img" "$work/root.qcow2"
+mkfs.ext4 -q -d "$tests" "$work/tests.img" 2G
+accel=tcg,thread=multi
+[ -w /dev/kvm ] && accel=kvm
+timeout --foreground "$limit" qemu-system-x86_64 -accel "$accel" -cpu max -smp 2 -m 2048 -nographic -no-reboot \
+	-kernel "$guest/vmlinuz" -initrd "$guest/initrd" \
+	-append "root=/dev/vda ro console=ttyS0 quiet systemd.show_status=0 net.ifnames=0" \
+	-drive file="$work/root.qcow2",if=virtio,format=qcow2,cache=unsafe \
+	-drive file="$work/tests.img",if=virtio,format=raw,cache=unsafe \
+	-nic none -monitor none -serial stdio </dev/null | tee "$work/console.log" || true
+code=$(tr -d '\r' <"$work/console.log" | sed -n 's/^ecsd-tests: exit code \([0-9]*\)$/\1/p' | tail -n 1)
+if [ -z "$code" ]; then
+	echo "run.sh: the guest said no exit code within $limit s" >&2
+	exit 1
+fi
+exit "$code"
