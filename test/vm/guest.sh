@@ -15,7 +15,7 @@ if [ -f "$dir/recipe" ] && [ "$(cat "$dir/recipe")" = "$recipe" ]; then
 fi
 root=$(mktemp -d "$dir/root.XXXXXX")
 trap 'rm -rf "$root"' EXIT
-mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\(http[^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\(http[^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1 || true)
 [ -n "$mirror" ] || mirror=http://deb.debian.org/debian
 echo "guest: debootstrap"
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,containerd,runc,nftables,curl,ca-certificates,linux-image-cloud-amd64,initramfs-tools \
