@@ -158,6 +158,7 @@ type Event struct {
 	Object  string    `json:"object"` // "task/ID", "service/NAME", "manifest/FILE", "agent"
 	Reason  string    `json:"reason"` // one CamelCase word, bounded set
 	Message string    `json:"message"`
+	Count   int       `json:"count,omitempty"` // how often the same was said, when more than once; Time is then the last
 }
 
 // Event types.
