@@ -109,6 +109,10 @@ type TaskStatus struct {
 	Containers         []ContainerStatus `json:"containers"`
 	// Waiting says, in words an operator can act on, what the task waits for; empty when it waits for nothing.
 	Waiting string `json:"waiting,omitempty"`
+	// Blocked says what of the host's (CPU, memory, a port) the task was not given and who
+	// has it; empty when it was admitted. A rolling update stops an old task early only for
+	// a new one that is blocked.
+	Blocked string `json:"blocked,omitempty"`
 	// NotCarriedOut names members of the definition that have no effect here, with the reason.
 	NotCarriedOut []string `json:"notCarriedOut,omitempty"`
 }
