@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install what tests and demo need from the distribution (Debian)
-	@test/deps.sh
+	@test/deps.sh test
 
 build: ## build bin/ecsd and bin/ecsd-log
 	@mkdir -p bin
@@ -52,7 +52,8 @@ test-vm: ## run the end-to-end tests in a Debian guest: systemd, cgroup v2
 bench: deps ## measure against a bare containerd client and ctr, side by side
 	@test/bench/run.sh
 
-demo: deps ## show ecsd at work; KEEP=1 leaves it running
+demo: ## show ecsd at work; KEEP=1 leaves it running
+	@test/deps.sh demo
 	@KEEP=$(KEEP) test/demo/demo.sh
 
 FUZZTIME ?= 30s

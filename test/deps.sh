@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Installs what tests and demo need and is missing, from the distribution's packages.
+# Installs what is missing, from the distribution's packages: for the demo (containerd,
+# runc, curl), or for the tests, which need more.
+#
+#	deps.sh demo|test
 set -euo pipefail
-declare -A packages=(
-	[containerd]=containerd [runc]=runc [crun]=crun [ip]=iproute2 [nft]=nftables [curl]=curl
-	[docker-registry]=docker-registry [promtool]=prometheus [mkfs.ext4]=e2fsprogs [mount]=mount [gcc]=gcc
-)
+declare -A packages=([containerd]=containerd [runc]=runc [curl]=curl [ip]=iproute2)
+if [ "${1:-test}" = test ]; then
+	packages+=([crun]=crun [nft]=nftables [docker-registry]=docker-registry [promtool]=prometheus
+		[mkfs.ext4]=e2fsprogs [gcc]=gcc [busybox]=busybox-static)
+fi
 missing=()
 for command in "${!packages[@]}"; do
 	command -v "$command" >/dev/null || missing+=("${packages[$command]}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null; then
-	echo "deps: not a Debian system; please install: ${missing[*]}" >&2
+	echo "deps: this is no Debian system; please install: ${missing[*]}" >&2
 	exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
@@ -22,5 +26,7 @@ echo "deps: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# Services of the packages are not started on a machine that runs none by itself.
-{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
+{ apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
+	tail -n 30 "$log" >&2
+	exit 1
+}

@@ -19,6 +19,10 @@ import (
 	"ecsd/test/ociimage"
 )
 
+// prebuiltDir names a directory with testbox and testimage.tar, for machines without a Go
+// toolchain: the guest of `make test-vm`.
+const prebuiltDir = "ECSD_TEST_IMAGE_DIR"
+
 // Scheme is what turns an archive's path into an image reference.
 const Scheme = "oci-archive:"
 
@@ -130,6 +134,9 @@ var archive = sync.OnceValues(func() (string, error) {
 })
 
 var binary = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(prebuiltDir); dir != "" {
+		return filepath.Join(dir, "testbox"), nil
+	}
 	_, self, _, _ := runtime.Caller(0)
 	here := filepath.Dir(self)
 	hash := sha256.New()
