@@ -65,7 +65,8 @@ type Runtime interface {
 	// ErrFailedPrecondition), with its root filesystem. An unknown one is nil.
 	RemoveContainer(ctx context.Context, task, name string) error
 
-	// Events sends the id of a task of which something may have changed, until ctx ends.
+	// Events sends the id of a task of which something may have changed, until ctx ends;
+	// then it closes the channel.
 	// It is a hint: it may repeat, invent and lose. "" means that anything may have
 	// changed: sent after the subscription was lost and made again.
 	Events(ctx context.Context) <-chan string
