@@ -7,16 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sys/unix"
 )
-
-// DefaultListen is where the port is found when nothing else is said: the Amazon agent's
-// number, on the loopback addresses of both families.
-const DefaultListen = "localhost:51678"
 
 // Limits of the port's server. Answers are small and made from memory: who takes longer
 // than this to ask or to take one is stuck or means harm.
@@ -29,50 +24,31 @@ const (
 	shutdownTimeout   = 3 * time.Second
 )
 
-// Listen opens the addresses of a comma-separated list. "localhost:PORT" stands for
-// 127.0.0.1 and ::1, of which the second is left out on a machine without IPv6. "" and
-// "off" open nothing. When one address fails, those opened before are closed again.
-//
-// With port 0 both addresses of localhost get the same free port.
-func Listen(ctx context.Context, list string) ([]net.Listener, error) {
+// Listen opens the addresses. An address of IPv6's loopback is left out on a machine
+// without IPv6, and with port 0 it gets the port of the address before it. No address
+// opens nothing. When one fails, those opened before are closed again.
+func Listen(ctx context.Context, addrs []string) ([]net.Listener, error) {
 	var out []net.Listener
-	fail := func(addr string, err error) ([]net.Listener, error) {
+	var lc net.ListenConfig
+	for _, addr := range addrs {
+		host, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			if port == "0" && host == "::1" && len(out) > 0 {
+				_, port, _ = net.SplitHostPort(out[len(out)-1].Addr().String())
+			}
+			var l net.Listener
+			if l, err = lc.Listen(ctx, "tcp", net.JoinHostPort(host, port)); err == nil {
+				out = append(out, l)
+				continue
+			}
+			if host == "::1" && noIPv6(err) && len(addrs) > 1 {
+				continue
+			}
+		}
 		for _, l := range out {
 			_ = l.Close()
 		}
-		return nil, fmt.Errorf("listen on %s: %w: choose a free address with --introspection-listen (\"off\" for none)", addr, err)
-	}
-	if list = strings.TrimSpace(list); list == "" || list == "off" {
-		return nil, nil
-	}
-	var lc net.ListenConfig
-	for addr := range strings.SplitSeq(list, ",") {
-		addr = strings.TrimSpace(addr)
-		host, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return fail(addr, err)
-		}
-		if !strings.EqualFold(host, "localhost") {
-			l, err := lc.Listen(ctx, "tcp", addr)
-			if err != nil {
-				return fail(addr, err)
-			}
-			out = append(out, l)
-			continue
-		}
-		l4, err := lc.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", port))
-		if err != nil {
-			return fail(addr, err)
-		}
-		out = append(out, l4)
-		_, port, _ = net.SplitHostPort(l4.Addr().String())
-		l6, err := lc.Listen(ctx, "tcp6", net.JoinHostPort("::1", port))
-		switch {
-		case err == nil:
-			out = append(out, l6)
-		case !noIPv6(err):
-			return fail(addr, err)
-		}
+		return nil, fmt.Errorf("%w: choose a free address of this machine", err)
 	}
 	return out, nil
 }

@@ -41,7 +41,7 @@ func get200(t *testing.T, url string, change ...func(*http.Request)) (int, strin
 
 func TestServeOnBothLoopbackAddresses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ls, err := Listen(ctx, "localhost:0")
+	ls, err := Listen(ctx, []string{"127.0.0.1:0", "[::1]:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func portOf(l net.Listener) string {
 // that address, without configuring it as a name too.
 func TestConfiguredAddressIsItsOwnName(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ls, err := Listen(ctx, "127.0.0.2:0")
+	ls, err := Listen(ctx, []string{"127.0.0.2:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,21 +96,19 @@ func TestConfiguredAddressIsItsOwnName(t *testing.T) {
 }
 
 func TestListenRefusals(t *testing.T) {
-	for _, list := range []string{"", " ", "off"} {
-		if ls, err := Listen(t.Context(), list); err != nil || ls != nil {
-			t.Errorf("Listen(%q) = %v, %v, want nothing", list, ls, err)
-		}
+	if ls, err := Listen(t.Context(), nil); err != nil || ls != nil {
+		t.Errorf("Listen on nothing = %v, %v", ls, err)
 	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	ls, err := Listen(t.Context(), "127.0.0.1:0,"+taken.Addr().String())
-	if err == nil || ls != nil || !strings.Contains(err.Error(), "--introspection-listen") {
+	ls, err := Listen(t.Context(), []string{"127.0.0.1:0", taken.Addr().String()})
+	if err == nil || ls != nil || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("Listen on a taken address = %v, %v", ls, err)
 	}
-	if _, err := Listen(t.Context(), "51678"); err == nil {
+	if _, err := Listen(t.Context(), []string{"51678"}); err == nil {
 		t.Error("an address without a colon was accepted")
 	}
 }
@@ -124,7 +122,7 @@ func TestServeMetricsWithPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ls, err := Listen(ctx, "127.0.0.1:0")
+	ls, err := Listen(ctx, []string{"127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
