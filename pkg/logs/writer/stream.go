@@ -18,10 +18,11 @@ type stream struct {
 	name string // with a blank on either side, as it stands in a record
 	fd   int    // negative: ended
 	n    int    // bytes of the unfinished line, at the front of buf
+	cut  bool   // the line has begun in a P already
 	buf  [MaxText]byte
 }
 
-func (s *stream) reset(fd int) { s.fd, s.n = fd, 0 }
+func (s *stream) reset(fd int) { s.fd, s.n, s.cut = fd, 0, false }
 
 // read takes what there is, at most one buffer, and hands whole lines to the file.
 func (s *stream) read(f *file, now int64) {
@@ -30,9 +31,9 @@ func (s *stream) read(f *file, now int64) {
 	case err == syscall.EINTR || err == syscall.EAGAIN:
 		return
 	case err != nil || n <= 0:
-		if s.n > 0 { // a last line without a newline
+		if s.n > 0 || s.cut { // a last line without a newline
 			f.record(now, s.name, 'F', s.buf[:s.n])
-			s.n = 0
+			s.n, s.cut = 0, false
 		}
 		s.fd = -1
 		return
@@ -45,12 +46,13 @@ func (s *stream) read(f *file, now int64) {
 			break
 		}
 		f.record(now, s.name, 'F', s.buf[from:scan+i])
+		s.cut = false
 		from = scan + i + 1
 		scan = from
 	}
 	if from == 0 && end == len(s.buf) {
 		f.record(now, s.name, 'P', s.buf[:end])
-		s.n = 0
+		s.n, s.cut = 0, true
 		return
 	}
 	s.n = copy(s.buf[:], s.buf[from:end])
