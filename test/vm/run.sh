@@ -11,8 +11,7 @@ work=$(mktemp -d "$guest/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 qemu-img create -q -f qcow2 -F raw -b "$(cd "$guest" && pwd)/root.img" "$work/root.qcow2"
 mkfs.ext4 -q -d "$tests" "$work/tests.img" 2G
-accel=tcg,thread=multi
-[ -w /dev/kvm ] && accel=kvm
+accel=${QEMU_ACCEL:-tcg,thread=multi} # QEMU_ACCEL=kvm where nested KVM is known to work
 timeout --foreground "$limit" qemu-system-x86_64 -accel "$accel" -cpu max -smp 2 -m 2048 -nographic -no-reboot \
 	-kernel "$guest/vmlinuz" -initrd "$guest/initrd" \
 	-append "root=/dev/vda ro console=ttyS0 quiet systemd.show_status=0 net.ifnames=0" \
