@@ -6,12 +6,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"ecsd/pkg/logs"
 	"ecsd/pkg/spec"
 )
 
@@ -22,55 +26,42 @@ type LogOptions struct {
 	Since  time.Time // only lines written at or after this
 }
 
-// LogLine is one line that a container wrote, without its newline. Text is what it wrote,
-// byte for byte: whoever shows it on a terminal must strip control characters.
-type LogLine struct {
-	Time   time.Time
-	Stream string // stdout or stderr
-	Text   []byte
-}
-
 const (
 	// errorTrailer tells of a failure after the answer has begun.
 	errorTrailer = "Ecsd-Error"
 	// followTick bounds how late a follower notices that its task has stopped, should
 	// the event that says so have been lost.
 	followTick = time.Second
-	// lastWords is how long a follower waits for a further line once the task has stopped:
-	// the log writer has then read the end of the container's pipes, but what it wrote may
-	// not have been noticed yet.
-	lastWords = 200 * time.Millisecond
+	// lastWords is how long after its task has stopped a followed log is taken for
+	// complete: the log writer may still be reading the end of the container's pipes.
+	lastWords = 100 * time.Millisecond
 )
 
 // logsOperation streams a container's log in the CRI log format, one line a line:
-// "<RFC 3339 time> <stdout|stderr> F <text>".
+// "<RFC 3339 time> <stdout|stderr> <F|P>[:gap] <text>".
 var logsOperation = operation{"GET /v1/logs/{task}/{container}", "read logs", false, func(s *Server, w http.ResponseWriter, r *http.Request) error {
 	o, err := logOptions(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	id, err := s.resolve(r.PathValue("task"))
+	path, id, err := s.logFile(r.PathValue("task"), r.PathValue("container"))
 	if err != nil {
 		return err
 	}
-	container := r.PathValue("container")
-	d, err := s.detail(id)
-	if err != nil {
-		return err
-	}
-	if !hasContainer(d.Task, container) {
-		return &Error{CodeNotFound, "task " + id[:min(12, len(id))] + " has no container " + strconv.Quote(container) + ": it has " + containerNames(d.Task)}
-	}
-	if s.c.Logs == nil {
-		return &Error{CodeUnavailable, "this agent keeps no logs"}
-	}
-	ctx := r.Context()
-	touch := func() {}
+	opt := logs.Options{Follow: o.Follow, Tail: o.Tail, Since: o.Since}
 	if o.Follow {
-		var end func()
-		ctx, touch, end = s.untilStopped(ctx, id)
-		defer end()
+		ended, release := s.ended(r.Context(), id)
+		defer release()
+		opt.Ended = ended
 	}
+	in, err := logs.Open(path, opt)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Error{CodeNotFound, "task " + short(id) + " has no log of that container: it has not started yet, or its log has been removed"}
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Trailer", errorTrailer)
@@ -78,14 +69,15 @@ var logsOperation = operation{"GET /v1/logs/{task}/{container}", "read logs", fa
 		_ = rc.Flush()
 	}
 	var buf []byte
-	for line, err := range s.c.Logs(ctx, id, container, o) {
-		if err != nil {
-			if ctx.Err() == nil {
-				w.Header().Set(errorTrailer, asError(err).Error())
-			}
+	for {
+		line, err := in.Next(r.Context())
+		switch {
+		case errors.Is(err, io.EOF), r.Context().Err() != nil:
+			return nil
+		case err != nil:
+			w.Header().Set(errorTrailer, err.Error())
 			return nil
 		}
-		touch()
 		buf = appendCRI(buf[:0], line)
 		if _, err := w.Write(buf); err != nil {
 			return nil // the client is gone
@@ -94,20 +86,39 @@ var logsOperation = operation{"GET /v1/logs/{task}/{container}", "read logs", fa
 			return nil
 		}
 	}
-	return nil
 }}
 
-// untilStopped is a context that ends some lastWords after the task has stopped and no
-// line has come since; touch says that one came. The goroutine that watches ends with end,
-// which the handler calls before it returns.
-func (s *Server) untilStopped(parent context.Context, id string) (ctx context.Context, touch, end func()) {
+// logFile finds the log that is meant, and its task.
+func (s *Server) logFile(task, container string) (path, id string, err error) {
+	if id, err = s.resolve(task); err != nil {
+		return "", "", err
+	}
+	d, err := s.detail(id)
+	if err != nil {
+		return "", "", err
+	}
+	names := make([]string, 0, len(d.Task.Containers))
+	for _, c := range d.Task.Containers {
+		names = append(names, c.Name)
+	}
+	if !slices.Contains(names, container) {
+		return "", "", &Error{CodeNotFound, "task " + short(id) + " has no container " + strconv.Quote(container) + ": it has " + strings.Join(names, ", ")}
+	}
+	if s.c.LogFile == nil {
+		return "", "", &Error{CodeUnavailable, "this agent keeps no logs"}
+	}
+	path, err = s.c.LogFile(id, container)
+	return path, id, err
+}
+
+// ended is closed when nothing more will be written to the logs of a task. The goroutine
+// that watches for it ends with release, which the caller calls before it returns.
+func (s *Server) ended(parent context.Context, id string) (closed <-chan struct{}, release func()) {
 	ctx, cancel := context.WithCancel(parent)
-	lines := make(chan struct{}, 1)
-	done := make(chan struct{})
+	end, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		defer cancel()
-		for !s.stopped(id) {
+		for {
 			_, changed := s.c.Events.since(0)
 			if s.stopped(id) {
 				break
@@ -119,23 +130,13 @@ func (s *Server) untilStopped(parent context.Context, id string) (ctx context.Co
 			case <-time.After(followTick):
 			}
 		}
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-lines:
-			case <-time.After(lastWords):
-				return
-			}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lastWords):
+			close(end)
 		}
 	}()
-	touch = func() {
-		select {
-		case lines <- struct{}{}:
-		default:
-		}
-	}
-	return ctx, touch, func() { cancel(); <-done }
+	return end, func() { cancel(); <-done }
 }
 
 // stopped reports whether nothing further can come from a task.
@@ -143,6 +144,9 @@ func (s *Server) stopped(id string) bool {
 	v, ok := s.view(id)
 	return !ok || v.Status.LastStatus == spec.StatusStopped
 }
+
+// short is a task id as people see it.
+func short(id string) string { return id[:min(12, len(id))] }
 
 func logOptions(q url.Values) (LogOptions, error) {
 	o := LogOptions{Follow: isTrue(q.Get("follow")), Tail: -1}
@@ -163,8 +167,8 @@ func logOptions(q url.Values) (LogOptions, error) {
 	return o, nil
 }
 
-// Logs yields the log of one container of a task. A failure is the last pair it yields.
-func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions) iter.Seq2[LogLine, error] {
+// Logs yields the log of one container of a task; a line is valid until the next. A failure is the last pair it yields.
+func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions) iter.Seq2[logs.Line, error] {
 	q := url.Values{}
 	if o.Follow {
 		q.Set("follow", "1")
@@ -175,10 +179,10 @@ func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions)
 	if !o.Since.IsZero() {
 		q.Set("since", o.Since.Format(time.RFC3339Nano))
 	}
-	return func(yield func(LogLine, error) bool) {
+	return func(yield func(logs.Line, error) bool) {
 		resp, err := c.do(ctx, http.MethodGet, "/v1/logs/"+url.PathEscape(task)+"/"+url.PathEscape(container), q, nil)
 		if err != nil {
-			yield(LogLine{}, err)
+			yield(logs.Line{}, err)
 			return
 		}
 		defer resp.Body.Close()
@@ -190,11 +194,11 @@ func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions)
 				return
 			case errors.Is(err, io.EOF):
 				if msg := resp.Trailer.Get(errorTrailer); msg != "" {
-					yield(LogLine{}, &Error{CodeInternal, "log of " + container + ": " + msg})
+					yield(logs.Line{}, &Error{CodeInternal, "log of " + container + ": " + msg})
 				}
 				return
 			case err != nil:
-				yield(LogLine{}, &Error{CodeUnavailable, "the agent has ended the log: it stops or restarts"})
+				yield(logs.Line{}, &Error{CodeUnavailable, "the agent has ended the log: it stops or restarts"})
 				return
 			}
 			line, ok := parseCRI(raw)
@@ -209,39 +213,30 @@ func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions)
 	}
 }
 
-func appendCRI(b []byte, l LogLine) []byte {
+func appendCRI(b []byte, l logs.Line) []byte {
 	b = l.Time.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, ' ')
 	b = append(b, l.Stream...)
-	b = append(b, " F "...)
+	if l.More {
+		b = append(b, " P"...)
+	} else {
+		b = append(b, " F"...)
+	}
+	if l.Gap {
+		b = append(b, ":gap"...)
+	}
+	b = append(b, ' ')
 	b = append(b, l.Text...)
 	return append(b, '\n')
 }
 
-func parseCRI(raw []byte) (LogLine, bool) {
+func parseCRI(raw []byte) (logs.Line, bool) {
 	at, rest, ok1 := bytes.Cut(bytes.TrimSuffix(raw, []byte("\n")), []byte(" "))
 	stream, rest, ok2 := bytes.Cut(rest, []byte(" "))
-	_, text, ok3 := bytes.Cut(rest, []byte(" "))
+	tags, text, ok3 := bytes.Cut(rest, []byte(" "))
 	t, err := time.Parse(time.RFC3339Nano, string(at))
-	return LogLine{Time: t, Stream: string(stream), Text: text}, ok1 && ok2 && ok3 && err == nil
-}
-
-func hasContainer(t spec.TaskStatus, name string) bool {
-	for _, c := range t.Containers {
-		if c.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func containerNames(t spec.TaskStatus) string {
-	out := ""
-	for i, c := range t.Containers {
-		if i > 0 {
-			out += ", "
-		}
-		out += c.Name
-	}
-	return out
+	return logs.Line{
+		Time: t, Stream: string(stream), Text: text,
+		More: bytes.HasPrefix(tags, []byte("P")), Gap: bytes.HasSuffix(tags, []byte(":gap")),
+	}, ok1 && ok2 && ok3 && err == nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,9 +41,8 @@ type Config struct {
 	Files    func() []ManifestFile
 	Events   *Events // nil: an empty ring
 
-	// Logs yields the lines of a container, oldest first, as o says; with Follow it goes on
-	// until ctx ends, across rotations. An unknown container's log is errdefs.ErrNotFound.
-	Logs func(ctx context.Context, task, container string, o LogOptions) iter.Seq2[LogLine, error]
+	// LogFile is the path of the newest file of a container's log, see package logs.
+	LogFile func(task, container string) (string, error)
 
 	StopTask       func(id, reason string) error // marks it; does not wait until it has stopped
 	RestartService func(name string) error       // a new deployment of what it has
@@ -105,6 +103,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.serveOn(ctx, l)
+}
+
+func (s *Server) serveOn(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.Handler(),
 		ConnContext:       withPeer,
@@ -116,6 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
+	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
