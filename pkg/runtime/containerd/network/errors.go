@@ -2,11 +2,12 @@ package network
 
 import "fmt"
 
-// PortInUseError says that a host port cannot be had, and who has it.
+// PortInUseError says that a host port cannot be had, and who has it. It is not final: a
+// port may become free.
 type PortInUseError struct {
 	Port     uint16
-	Protocol string
-	Holder   string // in words: "task 4f0c…", "service web", "nginx (pid 812)", "ECS_RESERVED_PORTS"
+	Protocol string // tcp or udp
+	Holder   string // in words: "container 4f0c…-0", "service web", "nginx (pid 812) on the host"
 }
 
 func (e *PortInUseError) Error() string {
