@@ -25,7 +25,6 @@ import (
 //	containerd kill|start  end the node's containerd with SIGKILL, start it again
 func TestScripts(t *testing.T) {
 	containerdtest.Require(t)
-	daemon := containerdtest.Start(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -39,7 +38,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { _ = os.RemoveAll(dir) })
-			n := newNode(tb, daemon, dir)
+			n := newNode(tb, containerdtest.Start(tb), dir)
 			env.Defer(n.cleanup)
 			for _, kv := range n.env {
 				name, value, _ := strings.Cut(kv, "=")
@@ -59,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"until":        cmdUntil,
 			"ctr":          cmdCtr,
 			"nothing-left": cmdNothingLeft,
+			"containerd":   cmdContainerd,
 		},
 	})
 }
@@ -137,5 +137,16 @@ func cmdCtr(ts *testscript.TestScript, neg bool, args []string) {
 func cmdNothingLeft(ts *testscript.TestScript, _ bool, _ []string) {
 	if err := nodeOf(ts).nothingLeft(); err != nil {
 		ts.Fatalf("%v", err)
+	}
+}
+
+func cmdContainerd(ts *testscript.TestScript, _ bool, args []string) {
+	switch daemon := nodeOf(ts).daemon; {
+	case len(args) == 1 && args[0] == "kill":
+		daemon.Kill()
+	case len(args) == 1 && args[0] == "start":
+		daemon.Restart()
+	default:
+		ts.Fatalf("usage: containerd kill|start")
 	}
 }
