@@ -8,10 +8,11 @@ import (
 	"pgregory.net/rapid"
 )
 
+func without(set []string, drop ...string) []string {
+	return slices.DeleteFunc(slices.Clone(set), func(c string) bool { return slices.Contains(drop, c) })
+}
+
 func TestTweakCapabilities(t *testing.T) {
-	without := func(set []string, drop ...string) []string {
-		return slices.DeleteFunc(slices.Clone(set), func(c string) bool { return slices.Contains(drop, c) })
-	}
 	for _, test := range []struct {
 		name            string
 		add, drop, want []string
@@ -40,9 +41,6 @@ func TestTweakCapabilitiesAgainstEditedLists(t *testing.T) {
 	names := rapid.SliceOfDistinct(rapid.SampledFrom(append(AllCapabilities(), "ALL")), rapid.ID[string])
 	rapid.Check(t, func(t *rapid.T) {
 		add, drop := names.Draw(t, "add"), names.Draw(t, "drop")
-		remove := func(list []string, gone string) []string {
-			return slices.DeleteFunc(slices.Clone(list), func(c string) bool { return c == gone })
-		}
 		list := DefaultCapabilities()
 		all := slices.Contains(add, "ALL")
 		if all {
@@ -51,11 +49,11 @@ func TestTweakCapabilitiesAgainstEditedLists(t *testing.T) {
 			list = nil
 		}
 		for _, d := range drop {
-			list = remove(list, d)
+			list = without(list, d)
 		}
 		if !all {
 			for _, a := range add {
-				list = append(remove(list, a), a)
+				list = append(without(list, a), a)
 			}
 		}
 		got := slices.Clone(tweakCapabilities(add, drop, allCapabilities))
