@@ -1,9 +1,8 @@
 # ecsd: Amazon ECS tasks on containerd. `make help` lists the targets.
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 GOARCH ?= $(shell go env GOARCH)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
+LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 GOARCH=$(GOARCH) go build -trimpath
 GOLANGCI := v2.15.0
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ecsd

@@ -24,6 +24,8 @@ func commands() []func() *cobra.Command {
 		newStatusCommand,
 		newStopCommand,
 		newRestartCommand,
+		newWaitCommand,
+		newWaitCommand,
 		newVersionCommand,
 	}
 }

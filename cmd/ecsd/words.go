@@ -40,8 +40,8 @@ func since(now time.Time, t *time.Time) string {
 	return age(now.Sub(*t))
 }
 
-// revision is a definition as users name it, family:revision.
-func revision(family string, n int) string { return family + ":" + strconv.Itoa(n) }
+// definition is a task definition as users name it, family:revision.
+func definition(family string, n int) string { return family + ":" + strconv.Itoa(n) }
 
 // definitionName is the family:revision that a task definition's ARN ends in.
 func definitionName(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
@@ -96,4 +96,12 @@ func reason(t spec.TaskStatus) string {
 		return t.StoppedReason
 	}
 	return t.Waiting
+}
+
+// plural is a count with its noun, which takes an s: "1 task", "2 tasks".
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
 }

@@ -46,6 +46,8 @@ type Config struct {
 
 	StopTask       func(id, reason string) error // marks it; does not wait until it has stopped
 	RestartService func(name string) error       // a new deployment of what it has
+	// Sync returns when the manifests, as they are now, have been read and taken over.
+	Sync func(ctx context.Context) error
 
 	// Instrument, when not nil, wraps each operation to count its requests.
 	Instrument func(operation string, h http.Handler) http.Handler
@@ -92,6 +94,7 @@ func operations() []operation {
 		logsOperation,
 		stopTaskOperation,
 		restartServiceOperation,
+		syncOperation,
 	}
 }
 

@@ -26,6 +26,6 @@ ECSD_TEST_IMAGE_OUT="$disk/bin" go test -count=1 -run TestWriteImage ./test/test
 CGO_ENABLED=0 go test -c -o "$disk/bin/e2e.test" ./test/e2e
 CGO_ENABLED=0 go test -c -o "$disk/bin/containerd.test" ./pkg/runtime/containerd
 cp -r test/e2e/testdata "$disk/testdata"
-cp -r examples "$disk/examples"
+cp -r examples README.md "$disk/"
 cp test/vm/in-guest.sh "$disk/run.sh"
 test/vm/run.sh "$cache" "$disk" "${TEST_VM_SECONDS:-3000}"
