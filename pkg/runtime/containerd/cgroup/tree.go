@@ -320,3 +320,14 @@ func (t *Tree) Tasks() ([]string, error) {
 	slices.Sort(ids)
 	return slices.Compact(ids), nil
 }
+
+// SwapAccounting reports whether the kernel can limit swap by group. On v2 the files are
+// in every group but the root, so the answer is taken from the first group there is.
+func (t *Tree) SwapAccounting() bool {
+	if t.mode == V1 {
+		_, err := os.Stat(filepath.Join(t.hierarchies["memory"], "memory.memsw.limit_in_bytes"))
+		return err == nil && t.hierarchies["memory"] != ""
+	}
+	found, _ := filepath.Glob(filepath.Join(t.hierarchies["unified"], "*", "memory.swap.max"))
+	return len(found) > 0
+}
