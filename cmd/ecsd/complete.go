@@ -41,7 +41,7 @@ func completeTargets(client func() *localapi.Client, stopped bool, kinds ...stri
 		if slices.Contains(kinds, kindTask) {
 			for _, t := range n.tasks {
 				if stopped || t.LastStatus != spec.StatusStopped {
-					add(shortID(t.TaskID), revision(t.Family, t.Revision)+" "+t.LastStatus)
+					add(shortID(t.TaskID), definition(t.Family, t.Revision)+" "+t.LastStatus)
 				}
 			}
 		}

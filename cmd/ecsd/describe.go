@@ -22,14 +22,17 @@ func newDescribeCommand() *cobra.Command {
 		Long: `Show all that is known of a task or service: what is wanted, what is, what it waits
 for, how it ended, when the next try is, and its latest events.
 
-A task is named by its id or the beginning of it. Values of environment variables
-are not shown.`,
+A task is named by its id or the beginning of it. Of a service the description lists
+its tasks and the last few that have stopped; with --all it describes each of them
+too. Values of environment variables are not shown.`,
 		GroupID: groupLook,
 		Args:    cobra.ExactArgs(1),
 	}
 	client := socketFlag(cmd)
 	cmd.ValidArgsFunction = completeTargets(client, true, kindService, kindTask)
 	out := outputFlag(cmd, formTable, formJSON, formYAML)
+	var all bool
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "of a service, describe each of its tasks too, stopped ones as well")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c := client()
 		defer c.Close()
@@ -62,7 +65,25 @@ are not shown.`,
 		if out.value != formTable {
 			return printValue(cmd.OutOrStdout(), out.value, map[string]any{"service": t.service, "tasks": t.tasks, "events": events})
 		}
-		return describeService(cmd.OutOrStdout(), t, events, now)
+		if err := describeService(cmd.OutOrStdout(), t, events, now); err != nil || !all {
+			return err
+		}
+		for _, x := range t.tasks {
+			d, err := c.Task(cmd.Context(), x.TaskID)
+			if localapi.CodeOf(err) == localapi.CodeNotFound {
+				continue // forgotten meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			if err := describeTask(cmd.OutOrStdout(), d, now); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return cmd
 }
@@ -101,7 +122,7 @@ func describeTask(w io.Writer, d localapi.TaskDetail, now time.Time) error {
 	var p page
 	p.line(0, "Task", t.TaskID)
 	p.line(0, "ARN", t.TaskARN)
-	p.line(0, "Definition", revision(t.Family, t.Revision))
+	p.line(0, "Definition", definition(t.Family, t.Revision))
 	if t.Service != "" {
 		p.line(0, "Service", t.Service+" (slot "+strconv.Itoa(t.Slot)+")")
 	}
@@ -264,7 +285,7 @@ func describeService(w io.Writer, t target, events []spec.Event, now time.Time) 
 		p.section("Tasks")
 		tt := newTable("TASK", "SLOT", "DEFINITION", "STATUS", "HEALTH", "AGE", "PORTS", "REASON")
 		for _, x := range tasks {
-			tt.add(shortID(x.TaskID), strconv.Itoa(x.Slot), revision(x.Family, x.Revision), x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x), reason(x))
+			tt.add(shortID(x.TaskID), strconv.Itoa(x.Slot), definition(x.Family, x.Revision), x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x), reason(x))
 		}
 		p.table(tt)
 	}

@@ -45,7 +45,10 @@ func newPsCommand() *cobra.Command {
 func printTasks(w io.Writer, form string, tasks []spec.TaskStatus, now time.Time) error {
 	switch form {
 	case formJSON, formYAML:
-		return printValue(w, form, map[string]any{"tasks": tasks})
+		if tasks == nil {
+			tasks = []spec.TaskStatus{} // an empty list, not null
+		}
+		return printValue(w, form, tasks)
 	case formName:
 		for _, t := range tasks {
 			if _, err := fmt.Fprintln(w, "task/"+clean(t.TaskID)); err != nil {
@@ -62,7 +65,7 @@ func printTasks(w io.Writer, form string, tasks []spec.TaskStatus, now time.Time
 func taskTable(tasks []spec.TaskStatus, now time.Time) *table {
 	t := newTable("TASK", "FAMILY:REV", "SERVICE", "STATUS", "HEALTH", "AGE", "PORTS")
 	for _, x := range tasks {
-		t.add(shortID(x.TaskID), revision(x.Family, x.Revision), x.Service, x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x))
+		t.add(shortID(x.TaskID), definition(x.Family, x.Revision), x.Service, x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x))
 	}
 	return t
 }
@@ -77,7 +80,7 @@ func wideTaskTable(tasks []spec.TaskStatus, now time.Time) *table {
 				running++
 			}
 		}
-		t.add(x.TaskID, revision(x.Family, x.Revision), x.Service, x.LastStatus, x.DesiredStatus, x.HealthStatus,
+		t.add(x.TaskID, definition(x.Family, x.Revision), x.Service, x.LastStatus, x.DesiredStatus, x.HealthStatus,
 			fmt.Sprintf("%d/%d", running, len(x.Containers)), strconv.Itoa(restarts), since(now, x.CreatedAt),
 			addresses(x), ports(x), strings.TrimSpace(reason(x)))
 	}

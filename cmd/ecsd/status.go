@@ -71,9 +71,9 @@ func printStatus(w io.Writer, info localapi.Info, files []localapi.ManifestFile)
 		}
 		short := ""
 		if len(why) > 0 {
-			short = strings.TrimPrefix(why[0], f.Path+":")
+			short = why[0]
 			if len(why) > 1 {
-				short += fmt.Sprintf(" (and %d more)", len(why)-1)
+				short += fmt.Sprintf(" (and %d more, below)", len(why)-1)
 			}
 		}
 		t.add(f.Path, f.Status, strings.Join(f.Documents, ", "), short)

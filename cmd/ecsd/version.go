@@ -8,8 +8,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the build (-ldflags "-X main.version=v1.2.3").
-var version = "dev"
+// Set by the build: -ldflags "-X main.version=v1.2.3 -X main.revision=0123abcd".
+var (
+	version  = "dev"
+	revision = "" // "" is what the Go toolchain has written down
+)
 
 // build is what this binary was made of.
 type build struct {
@@ -19,11 +22,11 @@ type build struct {
 	Platform  string `json:"platform"`
 }
 
-// thisBuild reads what the Go toolchain has written into the binary.
+// thisBuild is what the build has set, else what the Go toolchain has written into the binary.
 func thisBuild() build {
-	b := build{Version: version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Revision: revision[:min(12, len(revision))], GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	if !ok || b.Revision != "" {
 		return b
 	}
 	for _, s := range info.Settings {

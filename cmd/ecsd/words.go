@@ -90,18 +90,26 @@ func addresses(t spec.TaskStatus) string {
 	return strings.Join(out, ", ")
 }
 
-// reason is why a task is as it is: why it stopped, or what it waits for.
+// reason is why a task is as it is: why it stopped and how its containers ended, or what
+// it waits for.
 func reason(t spec.TaskStatus) string {
+	if t.LastStatus != spec.StatusStopped {
+		if t.Waiting == "" {
+			return t.StoppedReason
+		}
+		return t.Waiting
+	}
+	parts := []string{}
 	if t.StoppedReason != "" {
-		return t.StoppedReason
+		parts = append(parts, t.StoppedReason)
 	}
-	return t.Waiting
-}
-
-// plural is a count with its noun, which takes an s: "1 task", "2 tasks".
-func plural(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
+	for _, c := range t.Containers {
+		switch {
+		case c.Reason != "":
+			parts = append(parts, c.Name+": "+c.Reason)
+		case c.ExitCode != nil && *c.ExitCode != 0:
+			parts = append(parts, c.Name+": exit code "+strconv.Itoa(*c.ExitCode))
+		}
 	}
-	return strconv.Itoa(n) + " " + noun
+	return strings.Join(parts, "; ")
 }
