@@ -17,17 +17,49 @@ const (
 	saidBlocked = "blocked"
 )
 
-// event adds a line about the service, in the form ECS gives it.
-func (p *pass) event(format string, args ...any) {
-	p.out.Events = append(p.out.Events, line(p.svc.Name, fmt.Sprintf(format, args...)))
+// Event is something to tell about a service.
+type Event struct {
+	Reason  string // one of the words below
+	Warning bool   // somebody should look
+	Message string // in ECS's words where it has them
+}
+
+// Reasons of events.
+const (
+	ReasonDeploymentStarted   = "DeploymentStarted"
+	ReasonDeploymentCompleted = "DeploymentCompleted"
+	ReasonDeploymentFailed    = "DeploymentFailed"
+	ReasonRollingBack         = "RollingBack"
+	ReasonTasksStarted        = "TasksStarted"
+	ReasonTasksStopped        = "TasksStopped"
+	ReasonTasksFailing        = "TasksFailing"
+	ReasonTaskUnhealthy       = "TaskUnhealthy"
+	ReasonDraining            = "Draining"
+	ReasonSteadyState         = "SteadyState"
+	ReasonStuck               = "ServiceStuck"
+	ReasonBlocked             = "TaskBlocked"
+)
+
+// tell adds an event, warn one that somebody should look at.
+func (p *pass) tell(reason, format string, args ...any) {
+	p.out.Events = append(p.out.Events, Event{Reason: reason, Message: line(p.svc.Name, fmt.Sprintf(format, args...))})
+}
+
+func (p *pass) warn(reason, format string, args ...any) {
+	p.out.Events = append(p.out.Events, Event{Reason: reason, Warning: true, Message: line(p.svc.Name, fmt.Sprintf(format, args...))})
 }
 
 func line(service, text string) string { return "(service " + service + ") " + text }
 
-// Started is ECS's line about tasks that a service has started: whoever carries out
+// DeploymentStarted is the event of a new deployment of a definition ("web:3").
+func DeploymentStarted(service, id, definition string) Event {
+	return Event{Reason: ReasonDeploymentStarted, Message: line(service, "(deployment "+id+") deployment of "+definition+" in progress.")}
+}
+
+// TasksStarted is the event of tasks that a service has started: whoever carries out
 // Steps.Start knows their ids.
-func Started(service string, ids []string) string {
-	return line(service, fmt.Sprintf("has started %d tasks: %s.", len(ids), taskList(ids)))
+func TasksStarted(service string, ids []string) Event {
+	return Event{Reason: ReasonTasksStarted, Message: line(service, fmt.Sprintf("has started %d tasks: %s.", len(ids), taskList(ids)))}
 }
 
 func stopped(ids []string) string {
@@ -48,14 +80,14 @@ func taskList(ids []string) string {
 // say puts the decisions into words, and closes the state.
 func (p *pass) say() {
 	if n := len(p.out.Drain); n > 0 {
-		p.event("has begun draining connections on %d tasks.", n)
+		p.tell(ReasonDraining, "has begun draining connections on %d tasks.", n)
 	}
 	if len(p.out.Stop) > 0 {
 		ids := make([]string, len(p.out.Stop))
 		for i, s := range p.out.Stop {
 			ids[i] = s.ID
 		}
-		p.event("%s", stopped(ids))
+		p.tell(ReasonTasksStopped, "%s", stopped(ids))
 	}
 	p.sayStandstill()
 	steady := p.steady()
@@ -63,7 +95,7 @@ func (p *pass) say() {
 		steady = p.st.Steady // until all have been seen again, nothing is known to have changed
 	}
 	if steady && !p.st.Steady {
-		p.event("has reached a steady state.")
+		p.tell(ReasonSteadyState, "has reached a steady state.")
 	}
 	p.st.Steady = steady
 	if p.out.Waiting == "" && !steady {
@@ -75,12 +107,14 @@ func (p *pass) say() {
 // sayStandstill tells why nothing moves, once that has lasted for patience, and again only
 // after something moved.
 func (p *pass) sayStandstill() {
-	kind, text := "", ""
+	kind, reason, text := "", "", ""
 	if p.stuck != "" {
+		reason = ReasonStuck
 		kind, p.out.Waiting = saidStuck, p.stuck
 		text = "was unable to stop or start tasks during a deployment because of the service deployment configuration. " +
 			"Update the minimumHealthyPercent or maximumPercent value and try again. Reason: " + p.stuck + "."
 	} else if b := p.blocked(); b != nil && p.count(is(leaving)) == 0 {
+		reason = ReasonBlocked
 		kind, p.out.Waiting = saidBlocked, "task "+b.ID+" waits for room on the host: "+b.Blocked
 		text = "was unable to place a task. Reason: " + b.Blocked + "."
 	}
@@ -99,7 +133,7 @@ func (p *pass) sayStandstill() {
 		return
 	}
 	p.st.Standstill.Told = true
-	p.event("%s", text)
+	p.warn(reason, "%s", text)
 }
 
 // blocked is the first task that waits for room which nobody is about to free.

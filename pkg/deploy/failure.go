@@ -20,7 +20,7 @@ func (p *pass) countFailures() {
 			continue
 		}
 		if it.kind == unhealthy {
-			p.event("(task %s) failed container health checks.", it.ID)
+			p.warn(ReasonTaskUnhealthy, "(task %s) failed container health checks.", it.ID)
 		}
 		if d := p.st.Find(it.Deployment); d != nil && !p.rebooted(it) {
 			p.fail(d, it)
@@ -62,7 +62,7 @@ func (p *pass) fail(d *Deployment, it *item) {
 	}
 	d.FailedAt, d.Updated = p.now, p.now
 	if before < 3 && d.Level >= 3 {
-		p.event("is unable to consistently start tasks successfully.")
+		p.warn(ReasonTasksFailing, "is unable to consistently start tasks successfully.")
 	}
 }
 
@@ -79,7 +79,7 @@ func (p *pass) breakCircuit() {
 	failed := d.ID
 	d.State, d.Updated = spec.RolloutFailed, p.now
 	d.Reason = "ECS deployment circuit breaker: tasks failed to start."
-	p.event("(deployment %s) deployment failed: tasks failed to start.", failed)
+	p.warn(ReasonDeploymentFailed, "(deployment %s) deployment failed: tasks failed to start.", failed)
 
 	if !p.svc.Rollback {
 		p.holdOthers()
@@ -88,7 +88,7 @@ func (p *pass) breakCircuit() {
 	i := slices.IndexFunc(p.st.Deployments, func(d Deployment) bool { return d.Completed && d.ID != failed })
 	if i < 0 {
 		p.holdOthers()
-		p.event("has no completed deployment to roll back to.")
+		p.warn(ReasonDeploymentFailed, "has no completed deployment to roll back to.")
 		return
 	}
 	to := p.st.Deployments[i]
@@ -96,7 +96,7 @@ func (p *pass) breakCircuit() {
 	d = p.st.Primary()
 	d.Rollback = true
 	d.Reason = "ECS deployment circuit breaker: rolling back to deploymentId " + d.ID + "."
-	p.event("rolling back to deployment %s.", d.ID)
+	p.warn(ReasonRollingBack, "rolling back to deployment %s.", d.ID)
 	p.markOld()
 }
 
@@ -155,7 +155,7 @@ func (p *pass) complete() {
 	}
 	d.State, d.Completed, d.Updated = spec.RolloutCompleted, true, p.now
 	d.Reason = "ECS deployment " + d.ID + " completed."
-	p.event("(deployment %s) deployment completed.", d.ID)
+	p.tell(ReasonDeploymentCompleted, "(deployment %s) deployment completed.", d.ID)
 }
 
 // drop forgets older deployments that have no tasks left, but for what a rollback might go

@@ -236,7 +236,7 @@ func (s *script) plan(out *bytes.Buffer) {
 		fmt.Fprintf(out, "serve   %s\n", strings.Join(steps.Serve, " "))
 	}
 	for _, e := range steps.Events {
-		fmt.Fprintf(out, "event   %s\n", e)
+		fmt.Fprintf(out, "event   %s\n", e.Message)
 	}
 	if steps.Waiting != "" {
 		fmt.Fprintf(out, "waiting %s\n", steps.Waiting)

@@ -146,7 +146,7 @@ type Steps struct {
 	Start   int    // tasks to start
 	Attempt int    // to come back as their Task.Attempt
 
-	Events  []string      // what to tell, in ECS's words
+	Events  []Event       // what to tell
 	Waiting string        // what keeps the service from being as it should; "" when nothing does
 	After   time.Duration // when to ask again although nothing has changed; 0: no need
 }
