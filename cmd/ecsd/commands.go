@@ -25,7 +25,6 @@ func commands() []func() *cobra.Command {
 		newStopCommand,
 		newRestartCommand,
 		newWaitCommand,
-		newWaitCommand,
 		newVersionCommand,
 	}
 }

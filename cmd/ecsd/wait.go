@@ -21,9 +21,9 @@ const (
 )
 
 const (
-	// settle is how long a condition must hold before it counts: the file that was written
-	// just before the command is then read, and a container that was killed is missed.
-	settle = 300 * time.Millisecond
+	// settle is how long a condition must hold before it counts: a container that was
+	// killed just before the command is then missed.
+	settle = 200 * time.Millisecond
 	// agentPatience is how long an agent that does not answer is waited for: it may just
 	// be starting.
 	agentPatience = 10 * time.Second
@@ -36,7 +36,7 @@ func newWaitCommand() *cobra.Command {
 		Use:   "wait --for=CONDITION [TASK|SERVICE]...",
 		Short: "Wait until tasks and services are as they should be",
 		Long: `Wait until all that is named meets a condition; without names, all services and tasks
-of the agent.
+of the agent. The manifests are read first, as they are when the command begins.
 
   running  the task runs; the service has as many running tasks as it wants
   healthy  the same, and each task with a health check is healthy
@@ -86,9 +86,10 @@ type waiter struct {
 	condition string
 	names     []string
 
-	why   string // what the condition lacked when it was last looked at
-	since time.Time
-	found []target // what the names meant when they were first found
+	synced bool      // the manifests have been read since the command began
+	why    string    // what the condition lacked when it was last looked at
+	since  time.Time // since when it lacks nothing
+	found  []target  // what the names meant when they were first found
 }
 
 func (w *waiter) wait(ctx context.Context) error {
@@ -143,11 +144,8 @@ func (w *waiter) check(ctx context.Context) (bool, error) {
 	}
 }
 
+// look reports whether the condition holds now; if not, why says what it lacks.
 func (w *waiter) look(ctx context.Context) (bool, error) {
-	n, err := look(ctx, w.client)
-	if err != nil {
-		return false, err
-	}
 	info, err := w.client.Info(ctx)
 	if err != nil {
 		return false, err
@@ -156,6 +154,16 @@ func (w *waiter) look(ctx context.Context) (bool, error) {
 		// It has not read its manifests yet, or does not see its containers.
 		w.why = "the agent is not ready: " + info.NotReady
 		return false, nil
+	}
+	if !w.synced {
+		if err := w.client.Sync(ctx); err != nil {
+			return false, err
+		}
+		w.synced = true
+	}
+	n, err := look(ctx, w.client)
+	if err != nil {
+		return false, err
 	}
 	targets, err := w.targets(n)
 	if err != nil {
