@@ -74,12 +74,8 @@ func Load(file string, data []byte) ([]Document, error) {
 // touch reports whether one of these errors already concerns the field of e, a part of it
 // or what it is part of: what could not be decoded must not be called missing as well.
 func (e Errors) touch(f *FieldError) bool {
-	within := func(part, whole string) bool {
-		rest, ok := strings.CutPrefix(part, whole)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	}
 	for _, d := range e {
-		if d.Path != "" && (within(d.Path, f.Path) || within(f.Path, d.Path)) {
+		if d.Path != "" && (partOf(d.Path, f.Path) || partOf(f.Path, d.Path)) || d.meant != "" && partOf(f.Path, d.meant) {
 			return true
 		}
 	}

@@ -17,7 +17,7 @@ type binder struct {
 	steps []pathStep
 	errs  Errors
 	// leftOut holds what was written, is ECS's, and has no member in our types.
-	leftOut []string
+	leftOut uses
 }
 
 func (b *binder) fail(line, col int32, format string, args ...any) {
@@ -126,11 +126,25 @@ func (b *binder) unknown(key *nodeKey, names []string) {
 		if f.Support == Refused {
 			b.fail(key.line, key.col, "%s", f.Why)
 		} else {
-			b.leftOut = append(b.leftOut, renderPath(b.steps)+": "+f.says())
+			f.Path = renderPath(b.steps)
+			b.leftOut = append(b.leftOut, f)
 		}
 		return
 	}
-	b.fail(key.line, key.col, "%s", unknownField(key.name, names))
+	reason, meant := unknownField(key.name, names)
+	b.fail(key.line, key.col, "%s", reason)
+	if meant != "" {
+		steps := append(b.steps[:len(b.steps)-1:len(b.steps)-1], pathStep{name: meant})
+		b.errs[len(b.errs)-1].meant = renderPath(steps)
+	}
+}
+
+// unknownAt is unknown for the keys around an ECS object.
+func (b *binder) unknownAt(key *nodeKey, names ...string) {
+	b.steps = []pathStep{{name: key.name}}
+	reason, _ := unknownField(key.name, names)
+	b.fail(key.line, key.col, "%s", reason)
+	b.steps = b.steps[:0]
 }
 
 func (b *binder) bindSlice(n *node, v reflect.Value) {

@@ -87,7 +87,7 @@ func (b *binder) described(n *node, doc *Document) {
 			b.bind(item, reflect.ValueOf(&tags).Elem())
 			b.steps = b.steps[:0]
 		default:
-			b.fail(key.line, key.col, "%s", unknownField(key.name, []string{"tags", "taskDefinition"}))
+			b.unknownAt(key, "tags", "taskDefinition")
 		}
 	}
 	if len(td.Tags) == 0 {
@@ -127,14 +127,20 @@ func (b *binder) envelope(n *node, doc *Document) {
 		case "spec":
 			body = item
 		default:
-			b.steps = b.steps[:0]
-			b.fail(key.line, key.col, "%s", unknownField(key.name, []string{"apiVersion", "kind", "metadata", "spec"}))
+			b.unknownAt(key, "apiVersion", "kind", "metadata", "spec")
 		}
 	}
 	b.steps = b.steps[:0]
+	if body != nil && body.kind != mapNode {
+		b.steps = append(b.steps, pathStep{name: "spec"})
+		b.fail(body.line, body.col, "must be a mapping of fields, not %s", body.what())
+		return
+	}
 	for _, required := range []string{"apiVersion", "kind", "spec"} {
 		if n.get(required) == nil {
-			b.fail(n.line, n.col, "%s is missing: %s", required, whatADocumentIs)
+			b.steps = []pathStep{{name: required}}
+			b.fail(n.line, n.col, "is missing: an envelope has apiVersion: %s, kind, metadata and spec", APIVersion)
+			b.steps = b.steps[:0]
 		}
 	}
 	if body == nil {

@@ -38,7 +38,7 @@ const (
 func (n *node) what() string {
 	switch n.kind {
 	case nullNode:
-		return "nothing"
+		return "null"
 	case boolNode:
 		return "a boolean"
 	case intNode, floatNode:
@@ -169,4 +169,10 @@ func parsePath(path string) []pathStep {
 		}
 	}
 	return steps
+}
+
+// partOf reports whether one path is another, or leads further into it.
+func partOf(part, whole string) bool {
+	rest, ok := strings.CutPrefix(part, whole)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }

@@ -5,31 +5,30 @@ import (
 	"strings"
 )
 
-// unknownField is the reason for a key that is not there, with the name that was
-// probably meant.
-func unknownField(name string, known []string) string {
-	shown := memberName(name)
+// unknownField is the reason for a key that is not there, and the key that was probably
+// meant, "" when none is near.
+func unknownField(name string, known []string) (reason, meant string) {
 	for _, k := range known {
 		if strings.EqualFold(k, name) {
-			return fmt.Sprintf("unknown field %s: did you mean %q? (upper and lower case matter)", shown, k)
+			return fmt.Sprintf("unknown field: did you mean %q? (upper and lower case matter)", k), k
 		}
 	}
 	if near := nearest(name, known); near != "" {
-		return fmt.Sprintf("unknown field %s: did you mean %q?", shown, near)
+		return fmt.Sprintf("unknown field: did you mean %q?", near), near
 	}
 	if len(known) <= 6 {
-		return fmt.Sprintf("unknown field %s: known here are %s", shown, strings.Join(known, ", "))
+		return "unknown field: known here are " + strings.Join(known, ", "), ""
 	}
-	return "unknown field " + shown
+	return "unknown field", ""
 }
 
 // nearest is the word at the least edit distance, if that is near enough to be a slip of
 // the hand: one edit for each three letters. "" when none is.
 func nearest(name string, known []string) string {
-	if len(name) > 64 {
+	if len(name) < 3 || len(name) > 64 {
 		return ""
 	}
-	best, bestDistance := "", max(1, len(name)/3)+1
+	best, bestDistance := "", len(name)/3+1
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(name), strings.ToLower(k), bestDistance); d < bestDistance {
 			best, bestDistance = k, d

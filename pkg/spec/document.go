@@ -1,5 +1,7 @@
 package spec
 
+import "slices"
+
 // Kinds of documents, as Document.Kind and the envelope's kind say them.
 const (
 	KindTaskDefinition = "TaskDefinition"
@@ -23,7 +25,7 @@ type Document struct {
 	File      string
 	Positions Positions
 
-	leftOut []string // see NotCarriedOut
+	leftOut uses // see NotCarriedOut
 }
 
 // Check validates the document's object, with its defaults, and returns every error with
@@ -56,13 +58,19 @@ func (d Document) Locate(errs Errors) Errors {
 // here, or not yet, each with the reason: "placementConstraints: no effect: …". See Fields.
 func (d Document) NotCarriedOut() []string {
 	var said []string
+	var found uses
 	switch {
 	case d.TaskDefinition != nil:
-		said = NotCarriedOut(*d.TaskDefinition)
+		said, found = NotCarriedOut(*d.TaskDefinition), usesOf(KindTaskDefinition, *d.TaskDefinition)
 	case d.Service != nil:
-		said = ServiceNotCarriedOut(*d.Service)
+		said, found = ServiceNotCarriedOut(*d.Service), usesOf(KindService, *d.Service)
 	}
-	return append(said, d.leftOut...)
+	for _, f := range d.leftOut {
+		if !slices.ContainsFunc(found, func(whole Field) bool { return partOf(f.Path, whole.Path) }) {
+			said = append(said, uses{f}.all()...)
+		}
+	}
+	return said
 }
 
 // Position is a place in a file.

@@ -19,6 +19,10 @@ type FieldError struct {
 	Col    int    `json:"col,omitempty"`  // from 1, in characters
 	Path   string `json:"path,omitempty"` // of the field in the ECS object: containerDefinitions[0].image; "" for the document
 	Reason string `json:"reason"`         // what is wrong, and what to do about it
+
+	// meant is the path of the field that an unknown one was probably meant to be: that
+	// one is not called missing as well.
+	meant string
 }
 
 // Error prints the error as the type's comment says.

@@ -12,7 +12,6 @@ const (
 	whyConnectProxy  = "connections are passed on as they are: there is no proxy to tell"
 	whyLattice       = "VPC Lattice exists on AWS only"
 	whyServiceVolume = "not carried out yet: volumes configured at launch"
-	whyEBS           = "EBS volumes exist on AWS only"
 	whyUpdate        = "belongs to an UpdateService request, not to a service: change the manifest, or use ecsd restart"
 	whyRunTask       = "belongs to a RunTask request, not to a service"
 )
@@ -100,19 +99,19 @@ var serviceFields = []fieldRow{
 	{"serviceConnectConfiguration.accessLogConfiguration.format", NoEffect, whyConnectProxy},
 	{"serviceConnectConfiguration.accessLogConfiguration.includeQueryParameters", NoEffect, whyConnectProxy},
 	{"volumeConfigurations[].name", Refused, whyServiceVolume},
-	{"volumeConfigurations[].managedEBSVolume.encrypted", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.kmsKeyId", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.volumeType", NoEffect, whyEBS},
+	{"volumeConfigurations[].managedEBSVolume.encrypted", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.kmsKeyId", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.volumeType", Refused, whyServiceVolume},
 	{"volumeConfigurations[].managedEBSVolume.sizeInGiB", Refused, whyServiceVolume},
-	{"volumeConfigurations[].managedEBSVolume.snapshotId", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.volumeInitializationRate", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.iops", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.throughput", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].resourceType", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].tags[].key", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].tags[].value", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].propagateTags", NoEffect, whyEBS},
-	{"volumeConfigurations[].managedEBSVolume.roleArn", NoEffect, whyEBS},
+	{"volumeConfigurations[].managedEBSVolume.snapshotId", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.volumeInitializationRate", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.iops", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.throughput", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].resourceType", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].tags[].key", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].tags[].value", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.tagSpecifications[].propagateTags", Refused, whyServiceVolume},
+	{"volumeConfigurations[].managedEBSVolume.roleArn", Refused, whyServiceVolume},
 	{"volumeConfigurations[].managedEBSVolume.filesystemType", Refused, whyServiceVolume},
 	{"vpcLatticeConfigurations[].roleArn", NoEffect, whyLattice},
 	{"vpcLatticeConfigurations[].targetGroupArn", NoEffect, whyLattice},
@@ -141,5 +140,5 @@ var serviceFields = []fieldRow{
 	{"overrides.ephemeralStorage.sizeInGiB", Refused, whyRunTask},
 	{"referenceId", Refused, whyRunTask},
 	{"startedBy", Refused, whyRunTask},
-	{"volumeConfigurations[].managedEBSVolume.terminationPolicy.deleteOnTermination", Refused, whyRunTask},
+	{"volumeConfigurations[].managedEBSVolume.terminationPolicy.deleteOnTermination", Refused, whyServiceVolume},
 }
