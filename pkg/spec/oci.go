@@ -40,7 +40,7 @@ type ImageConfig struct {
 // any limit of its own, and a container on the host's network.
 type Host struct {
 	Arch     string `json:"arch,omitempty"`     // GOARCH; "" is the one this program was built for
-	Hostname string `json:"hostname,omitempty"` // what containers on the host's network are called
+	Hostname string `json:"hostname,omitempty"` // what containers in network mode host are called
 
 	CgroupV2      bool   `json:"cgroupV2,omitempty"`
 	SystemdCgroup bool   `json:"systemdCgroup,omitempty"` // slices and scopes in place of directories

@@ -49,14 +49,15 @@ func (r rendering) namespaces() ([]specs.LinuxNamespace, error) {
 func (r rendering) privateCgroups() bool { return r.host.CgroupV2 || !r.privileged }
 
 // Hostname is what a container calls itself, and what belongs in its /etc/hostname: the
-// definition's hostname; the host's on the host's network; else the container's id. In
-// awsvpc mode, where the containers share a network, it is the task's id for all of them.
+// definition's hostname; the host's own in host mode; else the container's id. In awsvpc
+// mode, where the containers share a network, it is the task's id for all of them. Of the
+// host only its name counts.
 func Hostname(t Task, container string, host Host) string {
 	c, _ := t.Container(container)
 	switch {
 	case c.Hostname != "":
 		return c.Hostname
-	case host.NetworkNamespace == "" && host.Hostname != "":
+	case t.Definition.NetworkMode == "host" && host.Hostname != "":
 		return host.Hostname
 	case t.Definition.NetworkMode == "awsvpc":
 		return t.ID

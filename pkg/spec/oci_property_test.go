@@ -14,7 +14,7 @@ import (
 // Whatever the definition, image and host: OCI gives a spec or an *OCIError, the same one
 // each time, without touching its arguments; and what it gives is of one piece.
 func TestOCIOfAnything(t *testing.T) {
-	specsMade := 0
+	specsMade, valid := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		task, img, host := anyTask.Draw(t, "task"), anyImage.Draw(t, "image"), anyHost.Draw(t, "host")
 		before := asJSON(t, task, img, host)
@@ -31,9 +31,17 @@ func TestOCIOfAnything(t *testing.T) {
 			if !ok || s != nil || oe.Code == "" || oe.Field == "" || oe.Message == "" {
 				t.Fatalf("error %#v with spec %v", err, s)
 			}
+			// What is left when the definition is valid is the image's doing, or the host's.
+			byDefinition := oe.Code == CodeCannotCreateContainer && oe.Field != "image" && !strings.HasSuffix(oe.Field, ".command")
+			if byDefinition && len(Validate(task.Definition.Defaulted())) == 0 {
+				t.Fatalf("Validate accepts what OCI refuses: %v", err)
+			}
 			return
 		}
 		specsMade++
+		if len(Validate(task.Definition.Defaulted())) == 0 {
+			valid++
+		}
 		checkSpec(t, s, task, host)
 		// What was given away is not shared with what is given next.
 		scribble(s)
@@ -41,8 +49,8 @@ func TestOCIOfAnything(t *testing.T) {
 			t.Fatal("a spec shares memory with the arguments or with another spec")
 		}
 	})
-	if specsMade < 10 {
-		t.Errorf("only %d definitions became specs: the generator is too wild", specsMade)
+	if valid < 5 || specsMade < 10 {
+		t.Errorf("only %d definitions were valid and %d became specs: the generator is too wild", valid, specsMade)
 	}
 }
 
@@ -196,15 +204,15 @@ var anyParameters = rapid.Custom(func(t *rapid.T) LinuxParameters {
 			}
 		})).Draw(t, "devices"),
 		InitProcessEnabled: maybe(anyBool).Draw(t, "init"),
-		SharedMemorySize:   maybe(rapid.IntRange(-1, 1<<20)).Draw(t, "shm"),
+		SharedMemorySize:   maybe(rarely([]int{1, 64, 1 << 20}, -1, 0)).Draw(t, "shm"),
 		Tmpfs: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Tmpfs {
 			return Tmpfs{
-				ContainerPath: anyPath.Draw(t, "path"), Size: rapid.IntRange(0, 1<<20).Draw(t, "size"),
+				ContainerPath: anyPath.Draw(t, "path"), Size: rarely([]int{1, 1 << 20}, 0).Draw(t, "size"),
 				MountOptions: few(rarely([]string{"exec", "ro", "mode=0700", "defaults", "mpol=bind:0,1"}, "bind", "mode=", "uid=1,exec")).Draw(t, "options"),
 			}
 		}), 0, 1).Draw(t, "tmpfs"),
-		MaxSwap:    maybe(rapid.IntRange(-1, 1<<20)).Draw(t, "swap"),
-		Swappiness: maybe(rapid.IntRange(-1, 101)).Draw(t, "swappiness"),
+		MaxSwap:    maybe(rarely([]int{0, 1, 1 << 20}, -1)).Draw(t, "swap"),
+		Swappiness: maybe(rarely([]int{0, 60, 100}, -1, 101)).Draw(t, "swappiness"),
 	}
 })
 
@@ -212,9 +220,10 @@ func anyContainer(name string) *rapid.Generator[ContainerDefinition] {
 	return rapid.Custom(func(t *rapid.T) ContainerDefinition {
 		return ContainerDefinition{
 			Name:              name,
-			CPU:               rapid.IntRange(0, 1<<20).Draw(t, "cpu"),
-			Memory:            rapid.IntRange(1, 1<<20).Draw(t, "memory"),
-			MemoryReservation: rapid.IntRange(0, 1<<20).Draw(t, "reservation"),
+			Image:             "example.com/web",
+			CPU:               rarely([]int{0, 1, 128, 512}, 1<<20).Draw(t, "cpu"),
+			Memory:            rarely([]int{64, 128}, 0, 1<<20).Draw(t, "memory"),
+			MemoryReservation: rarely([]int{0, 6, 32}, 1<<20).Draw(t, "reservation"),
 			EntryPoint:        few(anyWord).Draw(t, "entryPoint"),
 			Command:           few(anyWord).Draw(t, "command"),
 			Environment: few(rapid.Custom(func(t *rapid.T) KeyValuePair {
@@ -250,8 +259,9 @@ var anyTask = rapid.Custom(func(t *rapid.T) Task {
 		NetworkMode:          oneOf("bridge", "host", "none", "awsvpc").Draw(t, "network"),
 		PIDMode:              oneOf("", "", "task", "host").Draw(t, "pid"),
 		IPCMode:              oneOf("", "", "task", "none").Draw(t, "ipc"),
+		Volumes:              []Volume{{Name: "data"}},
 		CPU:                  oneOf("", "1024").Draw(t, "cpu"),
-		ContainerDefinitions: []ContainerDefinition{anyContainer("web").Draw(t, "web"), {Name: "other", MountPoints: []MountPoint{{SourceVolume: "data", ContainerPath: "/data"}}}},
+		ContainerDefinitions: []ContainerDefinition{anyContainer("web").Draw(t, "web"), {Name: "other", Image: "example.com/other", Memory: 64, MountPoints: []MountPoint{{SourceVolume: "data", ContainerPath: "/data"}}}},
 	}}
 })
 

@@ -3,7 +3,6 @@ package spec
 import (
 	"path"
 	"slices"
-	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -57,7 +56,7 @@ func ContainerCgroup(t Task, container string, host Host) string {
 func TaskResources(t Task, host Host) *specs.LinuxResources {
 	td := t.Definition
 	res := &specs.LinuxResources{CPU: &specs.LinuxCPU{}}
-	if units := wholeNumber(td.CPU); units > 0 {
+	if units := int64(td.CPUUnits()); units > 0 {
 		period := host.CPUPeriod
 		if period == 0 {
 			period = defaultCPUPeriod
@@ -72,7 +71,7 @@ func TaskResources(t Task, host Host) *specs.LinuxResources {
 		}
 		res.CPU.Shares = shares(sum)
 	}
-	if mib := wholeNumber(td.Memory); mib > 0 {
+	if mib := int64(td.MemoryMiB()); mib > 0 {
 		limit := mib * mebibyte
 		res.Memory = &specs.LinuxMemory{Limit: &limit}
 	}
@@ -139,13 +138,4 @@ func pids(limit int64) *specs.LinuxPids {
 		return nil
 	}
 	return &specs.LinuxPids{Limit: &limit}
-}
-
-// wholeNumber reads a defaulted cpu or memory of a task; 0 when there is none.
-func wholeNumber(s string) int64 {
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -40,6 +40,7 @@ type runtimeCase struct {
 	host func(*spec.Host)         // changes to the machine's host
 	want string                   // regular expression of what it prints, all of it
 	fail bool                     // testbox is to fail
+	mode string                   // network mode of the task
 	only func(*machine) bool
 }
 
@@ -92,7 +93,7 @@ func runtimeCases(m *machine) []runtimeCase {
 		{name: "sysctl", c: with(command("cat", "/proc/sys/kernel/shmmni"), func(c *spec.ContainerDefinition) {
 			c.SystemControls = []spec.SystemControl{{Namespace: "kernel.shmmni", Value: "77"}}
 		}), want: "77\n"},
-		{name: "host network", c: command("cat", "/proc/sys/kernel/hostname"), host: func(h *spec.Host) { h.NetworkNamespace, h.Hostname = "", "the-host" }, want: "the-host\n"},
+		{name: "host network", mode: "host", c: command("cat", "/proc/sys/kernel/hostname"), host: func(h *spec.Host) { h.NetworkNamespace, h.Hostname = "", "the-host" }, want: "the-host\n"},
 		{name: "devices", c: command("ls", "/dev"), want: "(?s).*full\n.*null\n.*shm\n.*zero\n"},
 		{name: "root is writable", c: command("write", "/home/app/x", "y"), want: ""},
 		{name: "root is read-only", c: with(command("write", "/home/app/x", "y"), func(c *spec.ContainerDefinition) { c.ReadonlyRootFilesystem = &yes }), want: "(?s).*read-only.*", fail: true},
@@ -210,7 +211,7 @@ func (m *machine) run(t *testing.T, c runtimeCase) (string, error) {
 	container := c.c
 	container.Name = "web"
 	task := spec.Task{ID: fmt.Sprintf("%032x", m.runs), Definition: spec.TaskDefinition{
-		Family: "web", ContainerDefinitions: []spec.ContainerDefinition{container},
+		Family: "web", NetworkMode: c.mode, ContainerDefinitions: []spec.ContainerDefinition{container},
 	}}
 	img := spec.ImageConfig{Entrypoint: []string{"/testbox"}, Passwd: m.passwd, Group: m.group}
 	s, err := spec.OCI(task, "web", img, host)

@@ -41,19 +41,19 @@ func TestHostname(t *testing.T) {
 			NetworkMode: mode, ContainerDefinitions: []ContainerDefinition{{Name: "first"}, {Name: "web", Hostname: hostname}},
 		}}
 	}
-	onHost, own := Host{Hostname: "node"}, Host{Hostname: "node", NetworkNamespace: "/netns"}
+	node := Host{Hostname: "node"}
 	for _, test := range []struct {
 		mode, hostname string
 		host           Host
 		want           string
 	}{
-		{"bridge", "", own, testTask + "-1"},
-		{"bridge", "me", own, "me"},
-		{"none", "", own, testTask + "-1"},
-		{"host", "", onHost, "node"},
-		{"host", "me", onHost, "me"},
+		{"bridge", "", node, testTask + "-1"},
+		{"bridge", "me", node, "me"},
+		{"none", "", node, testTask + "-1"},
+		{"host", "", node, "node"},
+		{"host", "me", node, "me"},
 		{"host", "", Host{}, testTask + "-1"},
-		{"awsvpc", "", own, testTask},
+		{"awsvpc", "", node, testTask},
 	} {
 		if got := Hostname(task(test.mode, test.hostname), "web", test.host); got != test.want {
 			t.Errorf("%s, %q: %s, want %s", test.mode, test.hostname, got, test.want)
