@@ -116,7 +116,7 @@ func (r *reading) observed(def spec.ContainerDefinition) stage {
 		return live
 	case !c.Exited():
 		return created
-	case runsAgain(def, c, r.now):
+	case r.fault(def.Name) == nil && runsAgain(def, c, r.now):
 		return again
 	default:
 		return over

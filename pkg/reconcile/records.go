@@ -326,13 +326,7 @@ func (r *Records) unreadable() map[string]bool {
 	return out
 }
 
-// endedIDs is the set of ended tasks.
-func (r *Records) endedIDs() map[string]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make(map[string]bool, len(r.ended))
-	for id := range r.ended {
-		out[id] = true
-	}
-	return out
+// broken reports whether err is that of a record which is there and cannot be read.
+func (r *Records) broken(err error) bool {
+	return err != nil && !errors.Is(err, fs.ErrNotExist)
 }

@@ -351,7 +351,6 @@ func (r *Runtime) StopContainer(ctx context.Context, id, name string) error {
 	if c.prog.term != nil && c.run != 0 {
 		r.exitAfter(id, name, c.run, c.prog.drain, *c.prog.term, false)
 	}
-	r.changed(id)
 	return r.left("StopContainer")
 }
 
@@ -388,7 +387,6 @@ func (r *Runtime) RemoveContainer(ctx context.Context, id, name string) error {
 	}
 	delete(t.containers, name)
 	r.forgetEmpty(t)
-	r.changed(id)
 	return r.left("RemoveContainer")
 }
 

@@ -112,13 +112,13 @@ func (r *Runtime) Exit(id, name string, code int) {
 	}
 }
 
-// Vanish removes a container behind everybody's back, as an operator with ctr may.
+// Vanish removes a container behind everybody's back, as an operator with ctr may. No
+// event tells of it.
 func (r *Runtime) Vanish(id, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t := r.tasks[id]; t != nil {
 		delete(t.containers, name)
-		r.changed(id)
 	}
 }
 
@@ -207,7 +207,8 @@ func (r *Runtime) leave(method string) error {
 	return r.left(method)
 }
 
-// Events sends the ids of changed tasks until ctx ends, then closes the channel.
+// Events sends the ids of tasks of which a process started or ended, until ctx ends; then
+// it closes the channel.
 func (r *Runtime) Events(ctx context.Context) <-chan string {
 	sub := make(chan string, 1024)
 	r.mu.Lock()

@@ -36,7 +36,6 @@ func (r *Runtime) CreateSandbox(ctx context.Context, t spec.Task) error {
 		Cluster: t.ClusterName(), Family: t.Family, Service: t.Service, Source: t.Source,
 		Revision: t.Revision, Slot: t.Slot,
 	}
-	r.changed(t.ID)
 	return r.left("CreateSandbox")
 }
 
@@ -123,6 +122,5 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	}
 	t.sandbox = nil
 	r.forgetEmpty(t)
-	r.changed(id)
 	return r.left("RemoveSandbox")
 }
