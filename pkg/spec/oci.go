@@ -37,7 +37,7 @@ type ImageConfig struct {
 
 // Host is what matters of a machine, and of the task's sandbox on it, to a container.
 // The zero Host is a machine on cgroup v1 without AppArmor, SELinux, swap accounting or
-// any limit of its own, and a container on the host's network.
+// any limit of its own, for a task on the host's network.
 type Host struct {
 	Arch     string `json:"arch,omitempty"`     // GOARCH; "" is the one this program was built for
 	Hostname string `json:"hostname,omitempty"` // what containers in network mode host are called
@@ -46,7 +46,7 @@ type Host struct {
 	SystemdCgroup bool   `json:"systemdCgroup,omitempty"` // slices and scopes in place of directories
 	CgroupParent  string `json:"cgroupParent,omitempty"`  // parent of all tasks' cgroups; "" is "/ecs"
 
-	NetworkNamespace string   `json:"networkNamespace,omitempty"` // path; "" is the host's network
+	NetworkNamespace string   `json:"networkNamespace,omitempty"` // path; not used in network mode host, needed in all others
 	PIDNamespace     string   `json:"pidNamespace,omitempty"`     // path, of the task; for pidMode task
 	IPCNamespace     string   `json:"ipcNamespace,omitempty"`     // path, of the task; for ipcMode task
 	ShmPath          string   `json:"shmPath,omitempty"`          // the task's tmpfs for /dev/shm; for ipcMode task

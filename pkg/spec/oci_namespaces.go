@@ -35,7 +35,11 @@ func (r rendering) namespaces() ([]specs.LinuxNamespace, error) {
 	default:
 		add(specs.IPCNamespace, "")
 	}
-	if r.host.NetworkNamespace != "" {
+	switch {
+	case !r.ownNetwork():
+	case r.host.NetworkNamespace == "": // never by mistake onto the host's network
+		return nil, &OCIError{Code: CodeCannotStartContainer, Field: "networkMode", Message: "the container's network namespace does not exist"}
+	default:
 		add(specs.NetworkNamespace, r.host.NetworkNamespace)
 	}
 	if r.privateCgroups() {
@@ -43,6 +47,9 @@ func (r rendering) namespaces() ([]specs.LinuxNamespace, error) {
 	}
 	return list, nil
 }
+
+// ownNetwork reports whether the container's network is another than the host's.
+func (r rendering) ownNetwork() bool { return r.t.Definition.NetworkMode != "host" }
 
 // privateCgroups reports whether the container sees its own cgroup as the root of all.
 // As with Docker, a privileged container on cgroup v1 sees the host's.
@@ -95,7 +102,7 @@ var ipcSysctls = []string{
 // container writes its list when it starts, so it would undo the other's.
 func (r rendering) sysctls() (map[string]string, error) {
 	set := map[string]string{}
-	if r.host.NetworkNamespace != "" {
+	if r.ownNetwork() {
 		set = defaultSysctls()
 		if r.t.Definition.NetworkMode == "awsvpc" {
 			for _, c := range r.t.Definition.ContainerDefinitions {
@@ -108,7 +115,7 @@ func (r rendering) sysctls() (map[string]string, error) {
 	for _, s := range r.c.SystemControls {
 		switch {
 		case strings.HasPrefix(s.Namespace, "net."):
-			if r.host.NetworkNamespace == "" {
+			if !r.ownNetwork() {
 				return nil, r.fail(CodeCannotCreateContainer, "systemControls",
 					"sysctl %s is not allowed in the host's network: set it on the host, or use another networkMode", s.Namespace)
 			}
