@@ -105,7 +105,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 [grpc]
   address = %q
 [debug]
-  level = "info"
+  level = "warn"
 `, d.Root, d.State, d.Address)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o600); err != nil {
 		tb.Fatal(err)

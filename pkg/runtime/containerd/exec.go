@@ -81,29 +81,27 @@ func (e *execution) clear(ctx context.Context) error {
 	return e.remove(ctx)
 }
 
-// remove kills the command, waits for its end, which is near, and deletes it.
+// remove kills the command if it runs, waits for its end, which then is near, and deletes
+// it.
 func (e *execution) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	service := e.r.client.TaskService()
-	for {
-		_, err := service.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: e.container, ExecID: e.id})
-		if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
-			return nil
-		}
-		if !errdefs.IsFailedPrecondition(err) {
-			return err
-		}
-		_, err = service.Kill(ctx, &tasks.KillRequest{ContainerID: e.container, ExecID: e.id, Signal: uint32(syscall.SIGKILL)})
+	_, err := service.Kill(ctx, &tasks.KillRequest{ContainerID: e.container, ExecID: e.id, Signal: uint32(syscall.SIGKILL)})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
+		return err
+	}
+	if err == nil {
+		_, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: e.container, ExecID: e.id})
 		if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
-		if _, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: e.container, ExecID: e.id}); err != nil {
-			if err = errgrpc.ToNative(err); !errdefs.IsNotFound(err) {
-				return err
-			}
-		}
 	}
+	_, err = service.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: e.container, ExecID: e.id})
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // run starts the command and waits for it, at most until ctx ends; then it is killed.

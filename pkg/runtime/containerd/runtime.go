@@ -119,7 +119,10 @@ func (r *Runtime) Run(ctx context.Context) error {
 }
 
 // Close ends the connection to containerd. What runs goes on.
-func (r *Runtime) Close() error { return r.client.Close() }
+func (r *Runtime) Close() error {
+	r.network.Close()
+	return r.client.Close()
+}
 
 // watch keeps ecsd_runtime_up true to life.
 func (r *Runtime) watch(ctx context.Context) {

@@ -1,0 +1,16 @@
+package containerd
+
+import (
+	"testing"
+
+	"ecsd/pkg/runtime/runtimetest"
+	"ecsd/test/testimage"
+)
+
+// TestRuntime runs what every runtime must do, on a real containerd.
+func TestRuntime(t *testing.T) {
+	runtimetest.Run(t, func(t *testing.T) runtimetest.Fixture {
+		r, _ := newMachine(t).agent()
+		return runtimetest.Fixture{Runtime: r, ImageRef: testimage.Ref(t), MissingRef: "oci-archive:/does/not/exist.tar"}
+	})
+}
