@@ -207,7 +207,7 @@ func describeContainer(p *page, d localapi.TaskDetail, c spec.ContainerStatus, n
 		p.line(2, "Health check", c.HealthStatus)
 	}
 	one := spec.TaskStatus{Containers: []spec.ContainerStatus{c}}
-	p.line(2, "Ports", ports(one))
+	p.line(2, "Ports", ports(one, true))
 	p.line(2, "Addresses", addresses(one))
 	if d.TaskDefinition == nil {
 		return
@@ -285,7 +285,7 @@ func describeService(w io.Writer, t target, events []spec.Event, now time.Time) 
 		p.section("Tasks")
 		tt := newTable("TASK", "SLOT", "DEFINITION", "STATUS", "HEALTH", "AGE", "PORTS", "REASON")
 		for _, x := range tasks {
-			tt.add(shortID(x.TaskID), strconv.Itoa(x.Slot), definition(x.Family, x.Revision), x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x), reason(x))
+			tt.add(shortID(x.TaskID), strconv.Itoa(x.Slot), definition(x.Family, x.Revision), x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x, false), reason(x))
 		}
 		p.table(tt)
 	}

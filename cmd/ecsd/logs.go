@@ -215,15 +215,15 @@ func printLogs(ctx context.Context, c *localapi.Client, out *logPrinter, streams
 		}
 	}
 	for {
-		s, line, err := m.next()
-		switch {
-		case errors.Is(err, errMerged):
+		s, line, failure := m.next() // with a failure it may be the last line before it
+		if errors.Is(failure, errMerged) {
 			return ctx.Err()
-		case err != nil:
-			return err
 		}
 		if err := out.print(s, line); err != nil {
 			return err
+		}
+		if failure != nil {
+			return failure
 		}
 	}
 }

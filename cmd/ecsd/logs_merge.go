@@ -46,7 +46,8 @@ func (h *head) advance() (ok bool, err error) {
 	return ok, err
 }
 
-// next is the earliest line of all, or errMerged at the end of all.
+// next is the earliest line of all, or errMerged at the end of all. Another error is why
+// the log of the line that comes with it could not be read further.
 func (m *merge) next() (stream, logs.Line, error) {
 	if len(m.heads) == 0 {
 		return stream{}, logs.Line{}, errMerged

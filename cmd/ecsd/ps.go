@@ -65,7 +65,7 @@ func printTasks(w io.Writer, form string, tasks []spec.TaskStatus, now time.Time
 func taskTable(tasks []spec.TaskStatus, now time.Time) *table {
 	t := newTable("TASK", "FAMILY:REV", "SERVICE", "STATUS", "HEALTH", "AGE", "PORTS")
 	for _, x := range tasks {
-		t.add(shortID(x.TaskID), definition(x.Family, x.Revision), x.Service, x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x))
+		t.add(shortID(x.TaskID), definition(x.Family, x.Revision), x.Service, x.LastStatus, x.HealthStatus, since(now, x.CreatedAt), ports(x, false))
 	}
 	return t
 }
@@ -82,7 +82,7 @@ func wideTaskTable(tasks []spec.TaskStatus, now time.Time) *table {
 		}
 		t.add(x.TaskID, definition(x.Family, x.Revision), x.Service, x.LastStatus, x.DesiredStatus, x.HealthStatus,
 			fmt.Sprintf("%d/%d", running, len(x.Containers)), strconv.Itoa(restarts), since(now, x.CreatedAt),
-			addresses(x), ports(x), strings.TrimSpace(reason(x)))
+			addresses(x), ports(x, true), strings.TrimSpace(reason(x)))
 	}
 	return t
 }

@@ -20,9 +20,10 @@ and act on single tasks.
 
 Exit codes: 0 ok, 1 failure or condition false, 2 usage, 3 validation, 4 not
 found, 5 agent unreachable, 6 denied, 7 conflict, 124 timeout, 130 interrupted.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs, // RunE says what is wrong with them
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		Args:                       cobra.ArbitraryArgs, // RunE says what is wrong with them
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()

@@ -323,5 +323,5 @@ func because(why string) string {
 }
 
 func never(t target, why string) error {
-	return &exitError{exitFailure, t.kind + " " + shown(t) + " " + strings.TrimSuffix(why, ": ")}
+	return &exitError{exitFailure, t.kind + " " + shown(t) + ": " + strings.TrimSuffix(why, ": ")}
 }

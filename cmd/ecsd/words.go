@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,10 +47,10 @@ func definition(family string, n int) string { return family + ":" + strconv.Ito
 // definitionName is the family:revision that a task definition's ARN ends in.
 func definitionName(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 
-// ports are a task's published ports as docker shows them, those of both IP families once.
-func ports(t spec.TaskStatus) string {
+// ports are a task's published ports, each once: with their addresses, as docker shows
+// them, or short, without the addresses that mean any.
+func ports(t spec.TaskStatus, full bool) string {
 	var out []string
-	seen := map[string]bool{}
 	for _, c := range t.Containers {
 		for _, b := range c.NetworkBindings {
 			from, to := strconv.Itoa(b.HostPort), strconv.Itoa(b.ContainerPort)
@@ -57,15 +58,14 @@ func ports(t spec.TaskStatus) string {
 				from, to = b.HostPortRange, b.ContainerPortRange
 			}
 			p := from + "->" + to + "/" + b.Protocol
-			if b.BindIP != "" && b.BindIP != "0.0.0.0" && b.BindIP != "::" {
-				ip := b.BindIP
-				if strings.Contains(ip, ":") {
-					ip = "[" + ip + "]"
-				}
+			switch ip := b.BindIP; {
+			case ip == "", !full && (ip == "0.0.0.0" || ip == "::"):
+			case strings.Contains(ip, ":"):
+				p = "[" + ip + "]:" + p
+			default:
 				p = ip + ":" + p
 			}
-			if !seen[p] {
-				seen[p] = true
+			if !slices.Contains(out, p) {
 				out = append(out, p)
 			}
 		}
@@ -76,12 +76,10 @@ func ports(t spec.TaskStatus) string {
 // addresses are a task's addresses, each once.
 func addresses(t spec.TaskStatus) string {
 	var out []string
-	seen := map[string]bool{}
 	for _, c := range t.Containers {
 		for _, n := range c.NetworkInterfaces {
 			for _, a := range []string{n.PrivateIPv4Address, n.IPv6Address} {
-				if a != "" && !seen[a] {
-					seen[a] = true
+				if a != "" && !slices.Contains(out, a) {
 					out = append(out, a)
 				}
 			}
