@@ -90,7 +90,7 @@ func (b *binder) described(n *node, doc *Document) {
 			b.unknownAt(key, "tags", "taskDefinition")
 		}
 	}
-	if len(td.Tags) == 0 {
+	if len(td.Tags) == 0 && len(tags) > 0 {
 		td.Tags = tags
 	}
 	doc.Kind, doc.Name, doc.TaskDefinition = KindTaskDefinition, td.Family, td
