@@ -58,7 +58,7 @@ func (l *loop) adopt(want spec.Task) {
 			return
 		}
 	}
-	if s == nil { // its record is lost: as many tasks as there are, until Set says more
+	if s == nil { // its record is lost: nothing is known of it but its tasks
 		s = newService(want.Service, record{Name: want.Service, CreatedAt: want.CreatedAt, Service: ForDefinition(want.Definition)})
 		s.rec.Service.ServiceName = want.Service
 		s.lost = true
@@ -80,11 +80,7 @@ func (l *loop) rebuild(s *service) {
 			delete(s.rec.Tasks, id)
 		}
 	}
-	live := 0
 	for _, t := range s.ordered() {
-		if !t.over() {
-			live++
-		}
 		id := t.want.StartedBy
 		if s.rec.State.Find(id) != nil {
 			continue
@@ -102,8 +98,5 @@ func (l *loop) rebuild(s *service) {
 		}
 		ds := s.rec.State.Deployments // an older one belongs behind the primary
 		ds[0], ds[1] = ds[1], ds[0]
-	}
-	if s.lost {
-		s.rec.Service.DesiredCount = &live
 	}
 }

@@ -34,7 +34,7 @@ type service struct {
 	rec   record
 	saved []byte           // the record as it was written last
 	tasks map[string]*task // by id
-	lost  bool             // its record was, nothing but its tasks is known
+	lost  bool             // its record was: its tasks are all that is known until Set names it
 	dirty bool             // to be looked at now
 	due   spec.Time        // to be looked at then; zero: no need
 	ports ports
@@ -186,7 +186,7 @@ func (l *loop) want(desired []Desired) {
 	}
 	for name, s := range l.services {
 		if !named[name] && !s.rec.Removed {
-			s.rec.Removed, s.dirty = true, true
+			s.rec.Removed, s.lost, s.dirty = true, false, true
 		}
 	}
 }

@@ -35,8 +35,15 @@ func (l *loop) pass(ctx context.Context) {
 // line comes to the same end.
 func (l *loop) step(ctx context.Context, s *service) {
 	s.dirty, s.due = false, spec.Time{}
+	if s.lost {
+		s.waits = "its record was lost: its tasks are left as they are until a manifest names it"
+		l.show(s.name, l.describe(s))
+		return
+	}
 	now := l.c.Now()
-	steps := deploy.Plan(deploy.FromService(l.wanted(s), 1, l.c.Options), s.rec.State, s.planned(), now)
+	want := deploy.FromService(s.rec.Service, 1, l.c.Options)
+	want.Name, want.Removed = s.name, s.rec.Removed
+	steps := deploy.Plan(want, s.rec.State, s.planned(), now)
 
 	settled := l.publish(ctx, s, steps.Serve)
 	if !settled { // whoever is behind a port may not be stopped yet
@@ -66,14 +73,6 @@ func (l *loop) step(ctx context.Context, s *service) {
 		return
 	}
 	l.show(s.name, l.describe(s))
-}
-
-// wanted is the service as it is to be planned. Without a name Plan could not say whose
-// events they are.
-func (l *loop) wanted(s *service) spec.Service {
-	w := s.rec.Service
-	w.ServiceName = s.name
-	return w
 }
 
 // planned is the service's tasks as deploy.Plan wants to know them.
