@@ -91,7 +91,13 @@ func documentCommand(b *strings.Builder, c *cobra.Command) {
 	if long == "" {
 		long = c.Short + "."
 	}
-	fmt.Fprintf(b, "```\n%s\n```\n\n%s\n", c.UseLine(), long)
+	fmt.Fprintf(b, "```\n%s\n```\n", c.UseLine())
+	for part := range strings.SplitSeq(long, "\n\n") {
+		if strings.HasPrefix(part, "  ") { // a table of its own
+			part = "```\n" + part + "\n```"
+		}
+		b.WriteString("\n" + part + "\n")
+	}
 	if c.Example != "" {
 		fmt.Fprintf(b, "\n```\n%s\n```\n", strings.TrimRight(c.Example, "\n"))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,9 @@ const (
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 16 << 10
 	shutdownTimeout   = 3 * time.Second
+
+	// maxConnections of a listener; more wait. Each costs memory that tasks could use.
+	maxConnections = 256
 )
 
 // Listen opens the addresses. An address of IPv6's loopback is left out on a machine
@@ -38,7 +42,7 @@ func Listen(ctx context.Context, addrs []string) ([]net.Listener, error) {
 			}
 			var l net.Listener
 			if l, err = lc.Listen(ctx, "tcp", net.JoinHostPort(host, port)); err == nil {
-				out = append(out, l)
+				out = append(out, netutil.LimitListener(l, maxConnections))
 				continue
 			}
 			if host == "::1" && noIPv6(err) && len(addrs) > 1 {

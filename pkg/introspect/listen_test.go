@@ -165,3 +165,56 @@ func hash(t *testing.T, password string) string {
 	}
 	return string(h)
 }
+
+// TestConnectionsAreLimited: who opens many connections and says nothing holds up others
+// only until the header timeout, and costs no more than the limit.
+func TestConnectionsAreLimited(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ls, err := Listen(ctx, []string{"127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan struct{}, 2*maxConnections)
+	done := make(chan error)
+	go func() { done <- Serve(ctx, []net.Listener{counting{ls[0], accepted}}, Handler(testConfig()), nil) }()
+	var idle []net.Conn
+	for range maxConnections + 10 {
+		c, err := net.Dial("tcp", ls[0].Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	for range maxConnections {
+		<-accepted
+	}
+	select {
+	case <-accepted:
+		t.Error("more connections than the limit were accepted")
+	default:
+	}
+	for _, c := range idle {
+		_ = c.Close()
+	}
+	if code, body := get200(t, "http://"+ls[0].Addr().String()+"/healthz"); code != 200 {
+		t.Errorf("after the crowd: %d %q", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// counting tells of each connection that its listener accepts.
+type counting struct {
+	net.Listener
+	accepted chan<- struct{}
+}
+
+func (c counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.accepted <- struct{}{}
+	}
+	return conn, err
+}

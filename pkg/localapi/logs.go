@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -27,7 +28,7 @@ type LogOptions struct {
 }
 
 const (
-	// errorTrailer tells of a failure after the answer has begun.
+	// errorTrailer tells, as an Error in JSON, of a failure after the answer has begun.
 	errorTrailer = "Ecsd-Error"
 	// followTick bounds how late a follower notices that its task has stopped, should
 	// the event that says so have been lost.
@@ -72,11 +73,12 @@ var logsOperation = operation{"GET /v1/logs/{task}/{container}", "read logs", fa
 	for {
 		line, err := in.Next(r.Context())
 		switch {
-		case errors.Is(err, io.EOF), r.Context().Err() != nil:
+		case errors.Is(err, io.EOF):
 			return nil
+		case r.Context().Err() != nil: // the agent stops, or the client is gone
+			return trailError(w, &Error{CodeUnavailable, "the agent has ended the log: it stops or restarts"})
 		case err != nil:
-			w.Header().Set(errorTrailer, err.Error())
-			return nil
+			return trailError(w, asError(err))
 		}
 		buf = appendCRI(buf[:0], line)
 		if _, err := w.Write(buf); err != nil {
@@ -87,6 +89,15 @@ var logsOperation = operation{"GET /v1/logs/{task}/{container}", "read logs", fa
 		}
 	}
 }}
+
+// trailError ends an answer that has begun with a failure. The error is that of the telling.
+func trailError(w http.ResponseWriter, e *Error) error {
+	b, err := json.Marshal(e)
+	if err == nil {
+		w.Header().Set(errorTrailer, string(b))
+	}
+	return err
+}
 
 // logFile finds the log that is meant, and its task.
 func (s *Server) logFile(task, container string) (path, id string, err error) {
@@ -193,8 +204,10 @@ func (c *Client) Logs(ctx context.Context, task, container string, o LogOptions)
 			case ctx.Err() != nil:
 				return
 			case errors.Is(err, io.EOF):
-				if msg := resp.Trailer.Get(errorTrailer); msg != "" {
-					yield(logs.Line{}, &Error{CodeInternal, "log of " + container + ": " + msg})
+				if told := resp.Trailer.Get(errorTrailer); told != "" {
+					e := &Error{CodeInternal, told}
+					_ = json.Unmarshal([]byte(told), e) // what is no Error is told as it is
+					yield(logs.Line{}, e)
 				}
 				return
 			case err != nil:

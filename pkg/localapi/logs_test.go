@@ -133,3 +133,18 @@ func TestCRIRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowTellsThatTheAgentStops: the end of the agent is not the end of the log.
+func TestFollowTellsThatTheAgentStops(t *testing.T) {
+	h := start(t)
+	writeLog(t, h, db, at+"1Z stdout F one")
+	var last error
+	for _, err := range h.Logs(t.Context(), db, "app", LogOptions{Follow: true, Tail: -1}) {
+		if last = err; err == nil {
+			go h.end()
+		}
+	}
+	if CodeOf(last) != CodeUnavailable {
+		t.Errorf("after the agent has stopped: %v", last)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +50,8 @@ type Config struct {
 	// Sync returns when the manifests, as they are now, have been read and taken over.
 	Sync func(ctx context.Context) error
 
-	// Instrument, when not nil, wraps each operation to count its requests.
+	// Instrument, when not nil, wraps each operation to count its requests. Its name is
+	// the operation's path behind "local", "local/v1/tasks/{task}".
 	Instrument func(operation string, h http.Handler) http.Handler
 	Log        *slog.Logger // audit records too; nil discards
 }
@@ -178,7 +180,8 @@ func (s *Server) Handler() http.Handler {
 	for _, op := range operations() {
 		var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(op, w, r) })
 		if s.c.Instrument != nil {
-			h = s.c.Instrument("local/"+op.name, h)
+			_, path, _ := strings.Cut(op.pattern, " ")
+			h = s.c.Instrument("local"+path, h)
 		}
 		mux.Handle(op.pattern, h)
 	}
