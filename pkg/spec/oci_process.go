@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -102,7 +103,7 @@ func (r rendering) args() ([]string, error) {
 			`exec: "": executable file not found: the first word of the command is empty`)
 	}
 	for _, a := range args {
-		if err := r.execString("command", "an argument", a); err != nil {
+		if err := execString(r.field("command"), "an argument", a); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +152,7 @@ func (r rendering) env(home string) ([]string, error) {
 		if !ok || name == "" {
 			continue // Docker drops what is no assignment
 		}
-		if err := r.execString("environment", "variable "+name+" of the image", kv); err != nil {
+		if err := execString("image", fmt.Sprintf("variable %q", name), kv); err != nil {
 			return nil, err
 		}
 		e.set(name, value)
@@ -160,13 +161,13 @@ func (r rendering) env(home string) ([]string, error) {
 		if kv.Name == "" || strings.Contains(kv.Name, "=") {
 			return nil, r.fail(CodeCannotCreateContainer, "environment", "%q cannot be the name of a variable: it is empty or contains \"=\"", kv.Name)
 		}
-		if err := r.execString("environment", "variable "+kv.Name, kv.Name+"="+kv.Value); err != nil {
+		if err := execString(r.field("environment"), fmt.Sprintf("variable %q", kv.Name), kv.Name+"="+kv.Value); err != nil {
 			return nil, err
 		}
 		e.set(kv.Name, kv.Value)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.host.Env)) {
-		if err := r.execString("environment", "variable "+name, name+"="+r.host.Env[name]); err != nil {
+		if err := execString(r.field("secrets"), fmt.Sprintf("variable %q", name), name+"="+r.host.Env[name]); err != nil {
 			return nil, err
 		}
 		e.set(name, r.host.Env[name])
@@ -201,13 +202,13 @@ func (e *environment) list() []string {
 
 // execString checks that execve(2) can take s. The message does not repeat the value: it
 // may be a secret.
-func (r rendering) execString(field, what, s string) error {
+func execString(field, what, s string) error {
 	if strings.Contains(s, "\x00") {
-		return r.fail(CodeCannotCreateContainer, field, "%s contains a NUL byte, which no program can be given", what)
+		return &OCIError{Code: CodeCannotCreateContainer, Field: field, Message: what + " contains a NUL byte, which no program can be given"}
 	}
 	if len(s) > maxArgument {
-		return r.fail(CodeCannotStartContainer, field,
-			"argument list too long: %s has %d bytes and Linux takes at most %d; pass it in a file", what, len(s), maxArgument)
+		return &OCIError{Code: CodeCannotStartContainer, Field: field, Message: fmt.Sprintf(
+			"argument list too long: %s has %d bytes and Linux takes at most %d; pass it in a file", what, len(s), maxArgument)}
 	}
 	return nil
 }
