@@ -52,6 +52,9 @@ func (n *Network) ensureBridge() (index int, made bool, err error) {
 		if err := n.links.LinkSetUp(link); err != nil {
 			return 0, made, fmt.Errorf("bring up bridge %s: %w", l.bridge, err)
 		}
+		if err := settle(n.links, link.Attrs().Index); err != nil {
+			return 0, made, fmt.Errorf("bridge %s: %w", l.bridge, err)
+		}
 	}
 	return link.Attrs().Index, made, nil
 }
@@ -79,8 +82,10 @@ func (n *Network) ensureBridgeAddresses(link netlink.Link) error {
 	if n.v6 {
 		want = append(want, netip.PrefixFrom(l.gateway6, l.cidr6.Bits()))
 	}
+	linkLocal := false
 	for _, a := range have {
 		p := prefixOf(a.IPNet)
+		linkLocal = linkLocal || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()
 		if slices.Contains(want, p) || p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
@@ -88,6 +93,10 @@ func (n *Network) ensureBridgeAddresses(link netlink.Link) error {
 		if err := n.links.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("remove address %s of bridge %s: %w", p, l.bridge, err)
 		}
+	}
+	if up := link.Attrs().Flags&net.FlagUp != 0; n.v6 && up && !linkLocal {
+		// The kernel gives one when the link comes up; without it no neighbour is found.
+		want = append(want, netip.PrefixFrom(linkLocalOf(l.mac), 64))
 	}
 	for _, p := range want {
 		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefixOf(a.IPNet) == p }) {
@@ -172,10 +181,35 @@ func (n *Network) plug(a Attachment, bridge int) error {
 	if err != nil {
 		return fmt.Errorf("interface %s of %s: %w", a.HostInterface, a.ID, err)
 	}
+	ns, err := os.Open(a.Namespace)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	in, err := netlink.NewHandleAt(netns.NsHandle(int(ns.Fd())), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", a.Namespace, err)
+	}
+	defer in.Close()
+	// The host side comes up first: IPv6 on the other is ready at once only when it finds
+	// a carrier.
 	if err := n.enslave(host, bridge); err != nil {
 		return fmt.Errorf("interface %s of %s: %w", a.HostInterface, a.ID, err)
 	}
-	return n.configure(a)
+	eth, err := n.configure(in, a)
+	if err != nil {
+		return err
+	}
+	return wrap(errors.Join(settle(in, eth), settle(n.links, host.Attrs().Index), settle(n.links, bridge)), "interface %s of %s", a.HostInterface, a.ID)
+}
+
+// settle makes a link that came up ready to send. The kernel leaves that to a worker, which
+// may take its time; what is sent until then is lost, and when that was the first ARP
+// request, the next comes a second later. Asking for the link makes the kernel do it at
+// once (since Linux 6.7; before, the start of the container leaves the worker time enough).
+func settle(h *netlink.Handle, index int) error {
+	_, err := h.LinkByIndex(index)
+	return err
 }
 
 // enslave makes a host side a port of the bridge: up, with hairpin on, so that a container
@@ -219,44 +253,34 @@ func (n *Network) newVeth(a Attachment) (netlink.Link, error) {
 	return veth, nil
 }
 
-// configure gives the container's side its addresses and routes.
-func (n *Network) configure(a Attachment) error {
-	ns, err := os.Open(a.Namespace)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = ns.Close() }()
-	in, err := netlink.NewHandleAt(netns.NsHandle(int(ns.Fd())), unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", a.Namespace, err)
-	}
-	defer in.Close()
+// configure gives the container's side its addresses and routes and returns its index.
+func (n *Network) configure(in *netlink.Handle, a Attachment) (index int, err error) {
 	eth, err := in.LinkByName(containerInterface)
 	if err != nil {
-		return fmt.Errorf("interface %s in %s: %w", containerInterface, a.Namespace, err)
+		return 0, fmt.Errorf("interface %s in %s: %w", containerInterface, a.Namespace, err)
 	}
 	l := n.layout
 	if err := in.AddrReplace(eth, address(netip.PrefixFrom(a.IPv4, l.cidr.Bits()))); err != nil {
-		return fmt.Errorf("address %s in %s: %w", a.IPv4, a.Namespace, err)
+		return 0, fmt.Errorf("address %s in %s: %w", a.IPv4, a.Namespace, err)
 	}
 	gateways := []netip.Addr{l.gateway}
 	if a.IPv6.IsValid() {
 		if err := in.AddrReplace(eth, address(netip.PrefixFrom(a.IPv6, l.cidr6.Bits()))); err != nil {
-			return fmt.Errorf("address %s in %s: %w", a.IPv6, a.Namespace, err)
+			return 0, fmt.Errorf("address %s in %s: %w", a.IPv6, a.Namespace, err)
 		}
 		gateways = append(gateways, l.gateway6)
 	}
 	if eth.Attrs().Flags&net.FlagUp == 0 {
 		if err := in.LinkSetUp(eth); err != nil {
-			return fmt.Errorf("bring up %s in %s: %w", containerInterface, a.Namespace, err)
+			return 0, fmt.Errorf("bring up %s in %s: %w", containerInterface, a.Namespace, err)
 		}
 	}
 	for _, g := range gateways {
 		if err := in.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: g.AsSlice(), Dst: anyNet(g)}); err != nil {
-			return fmt.Errorf("default route by %s in %s: %w", g, a.Namespace, err)
+			return 0, fmt.Errorf("default route by %s in %s: %w", g, a.Namespace, err)
 		}
 	}
-	return nil
+	return eth.Attrs().Index, nil
 }
 
 // loopback prepares a new namespace, from inside: lo is up, and what its interfaces will
@@ -298,6 +322,11 @@ func (n *Network) quiet(name string) error {
 		return nil
 	}
 	return wrap(err, "take down interface %s", name)
+}
+
+// linkLocalOf is the IPv6 link-local address that goes with a MAC (RFC 4291, appendix A).
+func linkLocalOf(m net.HardwareAddr) netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 }
 
 func address(p netip.Prefix) *netlink.Addr {

@@ -46,7 +46,7 @@ func testMatrix(t *testing.T, w *world, proto string) {
 	gone := "dropped"
 	refused := "refused"
 	for _, f := range []struct {
-		name                                  string
+		name                                   string
 		host, bridge, loop, out, a, b, gateway netip.Addr
 	}{
 		{"4", hostAddr4, w.layout.gateway, netip.MustParseAddr("127.0.0.1"), outAddr4, a.IPv4, b.IPv4, w.layout.gateway},
@@ -82,6 +82,7 @@ func testMatrix(t *testing.T, w *world, proto string) {
 			{"outside, routed straight to the published port", w.outside, f.a, 80, gone},
 		} {
 			t.Run(c.name+" v"+f.name, func(t *testing.T) {
+				t.Parallel() // those that are dropped take their time
 				got := outcome(ask(c.from, proto, net.JoinHostPort(c.to.String(), strconv.Itoa(c.port))))
 				if got != c.want {
 					t.Errorf("%s: got %q, want %q", c.name, got, c.want)
@@ -90,6 +91,7 @@ func testMatrix(t *testing.T, w *world, proto string) {
 		}
 	}
 	t.Run("guard: container to what listens on the host's 127.0.0.1", func(t *testing.T) {
+		t.Parallel()
 		if got := outcome(ask(b.Namespace, proto, "127.0.0.1:7000")); got != gone {
 			t.Errorf("got %q, want %q", got, gone)
 		}

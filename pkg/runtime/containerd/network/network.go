@@ -379,6 +379,9 @@ func (n *Network) establish(a Attachment) error {
 		if _, again := n.repairBridge(); again != nil {
 			return err
 		}
+		if again := n.repairForwarding(); again != nil {
+			return again
+		}
 		n.mu.Lock()
 		bridge = n.bridge
 		n.mu.Unlock()
@@ -515,7 +518,6 @@ func (n *Network) HostPortsInUse() []spec.NetworkBinding {
 func (n *Network) Run(ctx context.Context) error {
 	var proxies sync.WaitGroup
 	proxies.Go(func() { n.sockets.run(ctx) })
-	defer n.Close()
 	defer proxies.Wait()
 	tick := time.NewTicker(repairEvery)
 	defer tick.Stop()
@@ -531,8 +533,8 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
-// Close gives up the sockets that reserve ports, and nothing else: containers keep their
-// network. Run calls it at its end; a Network that never ran is closed by this.
+// Close gives up the agent's own sockets, and nothing else: containers keep their network.
+// It is the last call, after Run has returned. Closed already it does nothing.
 func (n *Network) Close() {
 	n.sockets.closeAll()
 	n.links.Close()

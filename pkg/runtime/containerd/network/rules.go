@@ -219,7 +219,7 @@ func refusedSet(t *nftables.Table) *nftables.Set {
 }
 
 func openedSet(t *nftables.Table, name string) *nftables.Set {
-	return &nftables.Set{Table: t, Name: name, KeyType: nftables.TypeIFName}
+	return &nftables.Set{Table: t, Name: name, KeyByteOrder: binaryutil.NativeEndian, KeyType: nftables.TypeIFName}
 }
 
 // Keys and values of elements.
