@@ -67,12 +67,14 @@ func startMessage(text string) string {
 	return text
 }
 
-// shimWentAway reports whether a call failed because the shim was just ending. A task's
-// containers share one, which ends with the last of them.
+// shimWentAway reports whether a process could not be made because the task's shim is just
+// ending (a task's containers share one, which ends with the last of them), or because one
+// was killed and containerd has not yet forgotten what it ran: it then says of the same
+// container that it has no task, and that one exists.
 func shimWentAway(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "ttrpc: closed") ||
+	return errdefs.IsAlreadyExists(err) ||
+		strings.Contains(text, "ttrpc: closed") ||
 		strings.Contains(text, "ttrpc: server closed") ||
-		strings.Contains(text, "shim.sock") && strings.Contains(text, "connect: connection refused") ||
-		strings.Contains(text, "containerd-shim") && strings.Contains(text, "connection refused")
+		strings.Contains(text, "shim") && strings.Contains(text, "connection refused")
 }

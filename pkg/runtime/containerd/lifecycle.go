@@ -89,20 +89,21 @@ func (r *Runtime) createTask(ctx context.Context, rec containers.Container) erro
 	if request.Terminal { // a terminal has one stream
 		request.Stderr = ""
 	}
-	_, err = r.client.TaskService().Create(ctx, request)
-	err = errgrpc.ToNative(err)
-	for try := 0; err != nil && try < 3 && shimWentAway(err); try++ {
-		// The task's last container ended just now, and its shim with it.
-		if err = pause(ctx, (10<<try)*time.Millisecond); err == nil {
-			_, err = r.client.TaskService().Create(ctx, request)
-			err = errgrpc.ToNative(err)
+	for try := 0; ; try++ {
+		_, err = r.client.TaskService().Create(ctx, request)
+		err = errgrpc.ToNative(err)
+		if err == nil || try == createTries || !shimWentAway(err) {
+			return startFault(err)
+		}
+		if err := pause(ctx, (10<<try)*time.Millisecond); err != nil {
+			return err
 		}
 	}
-	if errdefs.IsAlreadyExists(err) {
-		return nil
-	}
-	return startFault(err)
 }
+
+// createTries is how often a process is tried to be made while the shim it needs is just
+// ending, or containerd is still clearing away one that was killed: 310 ms in all.
+const createTries = 5
 
 // StopContainer implements runtime.Runtime: signal first, then the label.
 func (r *Runtime) StopContainer(ctx context.Context, task, name string) error {

@@ -2,6 +2,8 @@ package containerd
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -106,6 +108,9 @@ func newMachine(t *testing.T, change ...func(*Config)) *machine {
 		f(&m.config)
 	}
 	t.Cleanup(func() {
+		for _, dir := range cgroupDirs(m.config.CgroupParent) {
+			m.ok("remove the cgroup parent", os.Remove(dir)) // fails when something is left in it
+		}
 		// What t.TempDir could not remove: the mount that holds the pinned namespaces.
 		m.ok("remove the network", network.Remove(context.Background(), network.Config{Bridge: m.config.Bridge, CIDR: m.config.BridgeCIDR, RunDir: m.config.RunDir}))
 	})
@@ -220,4 +225,30 @@ func (m *machine) remove(r *Runtime, t spec.Task) {
 	}
 	m.eventually("sandbox is removed", func() bool { return r.RemoveSandbox(ctx, t.ID) == nil })
 	m.ok("remove logs", r.RemoveLogs(ctx, t.ID))
+}
+
+// cgroupDirs are a group's directories in all hierarchies.
+func cgroupDirs(path string) []string {
+	v1, _ := filepath.Glob("/sys/fs/cgroup/*" + path)
+	v2, _ := filepath.Glob("/sys/fs/cgroup" + path)
+	return append(v1, v2...)
+}
+
+// task is a task of the test image with these containers.
+func task(mode string, containers ...spec.ContainerDefinition) spec.Task {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	for i := range containers {
+		containers[i].Image = "test"
+	}
+	return spec.Task{
+		ID: hex.EncodeToString(id), Family: "family", Revision: 7, Slot: 1, Service: "service", Source: "test",
+		DesiredStatus: spec.StatusRunning, CreatedAt: time.Now(),
+		Definition: spec.TaskDefinition{Family: "family", NetworkMode: mode, ContainerDefinitions: containers},
+	}
+}
+
+// box is a container that runs a testbox command.
+func box(name string, command ...string) spec.ContainerDefinition {
+	return spec.ContainerDefinition{Name: name, Command: command, Memory: 64}
 }
