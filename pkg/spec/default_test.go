@@ -128,7 +128,9 @@ func TestHash(t *testing.T) {
 		"tags":                 func(td *TaskDefinition) { td.Tags = []Tag{{Key: "a"}} },
 		"empty lists":          func(td *TaskDefinition) { td.PlacementConstraints = []PlacementConstraint{} },
 		"defaults spelled out": func(td *TaskDefinition) { td.ContainerDefinitions[0].Privileged = new(bool) },
-		"empty objects":        func(td *TaskDefinition) { td.ContainerDefinitions[0].LinuxParameters.Capabilities = &KernelCapabilities{} },
+		"empty objects": func(td *TaskDefinition) {
+			td.ContainerDefinitions[0].LinuxParameters.Capabilities = &KernelCapabilities{}
+		},
 	}
 	other := map[string]func(*TaskDefinition){
 		"family":          func(td *TaskDefinition) { td.Family = "x" },

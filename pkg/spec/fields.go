@@ -61,7 +61,7 @@ func Fields() []Field {
 // NotCarriedOut names the members that a definition uses and that have no effect here, or
 // not yet, each with the reason:
 //
-//	containerDefinitions[0].links: not carried out yet: only the start order is kept
+//	containerDefinitions[0].links: not carried out yet: Docker's variables for a link are not set; …
 //
 // Members that Validate refuses are in it too. Members with the value they have anyway
 // (false) are not used.

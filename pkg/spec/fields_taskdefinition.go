@@ -42,7 +42,7 @@ var taskDefinitionFields = []fieldRow{
 	{"containerDefinitions[].cpu", Carried, "CPU shares, 1024 a core, at least 2; admission counts it when the task has no cpu."},
 	{"containerDefinitions[].memory", Carried, "Hard limit in MiB, at least 6; beyond it the kernel kills."},
 	{"containerDefinitions[].memoryReservation", Carried, "Soft limit in MiB, and what admission sets aside; below memory."},
-	{"containerDefinitions[].links[]", NotYet, "only the start order is kept: no names in /etc/hosts, no variables"},
+	{"containerDefinitions[].links[]", NotYet, "Docker's variables for a link are not set; its names in /etc/hosts are, and the start order is kept"},
 	{"containerDefinitions[].portMappings[].containerPort", Carried, "Published in bridge mode; unique per container and protocol."},
 	{"containerDefinitions[].portMappings[].hostPort", Carried, "0 or left out: a free port of the dynamic range. In host mode it is the container port."},
 	{"containerDefinitions[].portMappings[].protocol", Carried, "`tcp` (default) or `udp`."},
@@ -142,7 +142,7 @@ var taskDefinitionFields = []fieldRow{
 
 	{"placementConstraints[].type", NoEffect, whyOneNode},
 	{"placementConstraints[].expression", NoEffect, whyOneNode},
-	{"requiresCompatibilities[]", NoEffect, "every definition is run in the same way"},
+	{"requiresCompatibilities[]", Carried, "Known words only; every definition is run in the same way, and here."},
 	{"cpu", Carried, "CPU units (`256`) or vCPUs (`.25 vCPU`): the quota of all containers together, and what admission sets aside."},
 	{"memory", Carried, "MiB (`512`) or GB (`0.5 GB`): the limit of all containers together, and what admission sets aside."},
 	{"tags[].key", NoEffect, whyTags},

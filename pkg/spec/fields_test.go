@@ -104,7 +104,7 @@ containerDefinitions:
 	}
 	want := []string{
 		"taskRoleArn: not carried out yet: tasks get no credentials of a role",
-		"containerDefinitions[0].links: not carried out yet: only the start order is kept: no names in /etc/hosts, no variables",
+		"containerDefinitions[0].links: not carried out yet: Docker's variables for a link are not set; its names in /etc/hosts are, and the start order is kept",
 		"containerDefinitions[0].portMappings[0].appProtocol: no effect: connections are passed on as they are: there is no proxy to tell",
 		"placementConstraints: no effect: a standalone node is the only place there is",
 		`containerDefinitions[0].logConfiguration.options["compress"]: not carried out yet: log files have a size and a number, no more`,

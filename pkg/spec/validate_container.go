@@ -3,6 +3,7 @@ package spec
 import (
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (v *validation) container(td TaskDefinition, c ContainerDefinition, p strin
 	v.workingDirectory(c.WorkingDirectory, p+".workingDirectory")
 	v.environment(c, p)
 	v.labels(c.DockerLabels, p+".dockerLabels")
-	v.names(td, c, p)
+	v.names(c, p)
 	v.restartPolicy(c.RestartPolicy, p+".restartPolicy")
 	v.healthCheck(c.HealthCheck, p+".healthCheck")
 	v.logging(td, c, p)
@@ -155,7 +156,7 @@ func (v *validation) labels(labels map[string]string, p string) {
 }
 
 // names checks the container's own name in the network and those it knows of others.
-func (v *validation) names(_ TaskDefinition, c ContainerDefinition, p string) {
+func (v *validation) names(c ContainerDefinition, p string) {
 	if c.Hostname != "" && (len(c.Hostname) > maxHostname || !validHostname(c.Hostname)) {
 		v.fail(p+".hostname", "%s is not a host name: at most %d letters, digits, hyphens and dots", shown(c.Hostname), maxHostname)
 	}
@@ -267,8 +268,11 @@ func (v *validation) logOptions(options map[string]string, p string) {
 		case k == "max-size" && !validLogSize(value):
 			v.fail(kp, "%s is not a size: write a number above 0 with k, m or g, or -1 for no limit", shown(value))
 		case k == "max-file":
+			_, sized := options["max-size"]
 			if n, err := strconv.Atoi(value); err != nil || !plainDecimal(value) || n < 1 || n > 1000 {
 				v.fail(kp, "must be between 1 and 1000 files, not %s", shown(value))
+			} else if n > 1 && !sized {
+				v.fail(kp, "needs max-size beside it: without a size nothing is ever rotated")
 			}
 		case k == "mode" && value != "blocking" && value != "non-blocking":
 			v.fail(kp, "must be blocking or non-blocking, not %s", shown(value))
@@ -276,13 +280,6 @@ func (v *validation) logOptions(options map[string]string, p string) {
 	}
 }
 
-// validLogSize tells Docker's sizes: 10m, 512k, 1g, 1048576, in any case with an optional b.
-func validLogSize(s string) bool {
-	if s == "-1" {
-		return true
-	}
-	number := strings.TrimSuffix(strings.ToLower(s), "b")
-	number = strings.TrimRight(strings.TrimRight(number, "kmgt"), " ")
-	n, err := strconv.ParseFloat(number, 64)
-	return isDecimal(number) && err == nil && n > 0
-}
+// validLogSize tells Docker's sizes in whole numbers: 10m, 512k, 1g, 1048576, in any case,
+// with b or ib after the unit; -1 for no limit.
+var validLogSize = regexp.MustCompile(`(?i)^(-1|[1-9][0-9]{0,9} ?(b|[kmg]i?b?)?)$`).MatchString

@@ -199,18 +199,18 @@ func (v *validation) serviceConnect(c *ServiceConnectConfiguration, td *TaskDefi
 			if len(a.DNSName) > maxDNSName {
 				v.fail(ap+".dnsName", "has %d characters: at most %d are allowed", len(a.DNSName), maxDNSName)
 			}
-			v.steadyPortFree(a.Port, ap+".port", td)
+			v.steadyPortFree(a.Port, or(port.Protocol, "tcp"), ap+".port", td)
 		}
 	}
 }
 
 // steadyPortFree refuses a steady port that the service's own tasks take on the host.
-func (v *validation) steadyPortFree(port int, p string, td *TaskDefinition) {
+func (v *validation) steadyPortFree(port int, protocol, p string, td *TaskDefinition) {
 	if td == nil {
 		return
 	}
 	for _, b := range HostPorts(*td) {
-		if b.HostPort == port {
+		if b.HostPort == port && b.Protocol == protocol {
 			v.fail(p, "%d is a host port of the tasks themselves: let them have dynamic ports (hostPort 0)", port)
 			return
 		}
