@@ -116,11 +116,14 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+// stoppedOnDisk is in the task.json of a task that has been asked to stop.
+const stoppedOnDisk = `"desiredStatus":"STOPPED"`
+
 // givenAreThere reports whether each task that the node was given is on that disk.
 func givenAreThere(m moment, files map[string]string) bool {
 	for _, want := range m.tasks {
 		data, ok := files["/tasks/"+want.ID+"/task.json"]
-		if !ok || want.DesiredStatus == spec.StatusStopped && !strings.Contains(data, `"desiredStatus":"STOPPED"`) {
+		if !ok || want.DesiredStatus == spec.StatusStopped && !strings.Contains(data, stoppedOnDisk) {
 			return false
 		}
 		if _, ok := files["/tasks/"+want.ID+"/end.json"]; m.ended[want.ID] && !ok {
@@ -146,7 +149,7 @@ func recoverFrom(t *testing.T, m moment, files map[string]string, desired Desire
 		if m.ended[want.ID] {
 			continue
 		}
-		asked := want.DesiredStatus == spec.StatusStopped
+		asked := strings.Contains(files["/tasks/"+want.ID+"/task.json"], stoppedOnDisk)
 		want.DesiredStatus = spec.StatusRunning
 		n.mu.Lock()
 		n.create(want)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -222,7 +223,11 @@ func behaviorOf(t spec.Task) behavior {
 
 func (n *node) create(want spec.Task) *simulated {
 	n.made++
-	t := &simulated{want: want, addr: fmt.Sprintf("172.30.0.%d", n.made+1)}
+	var addr [4]byte
+	if _, err := hex.Decode(addr[:], []byte(want.ID[:8])); err != nil {
+		n.t.Error(err)
+	}
+	t := &simulated{want: want, addr: netip.AddrFrom4(addr).String()} // the same after a restart
 	t.status = spec.TaskStatus{
 		TaskID: want.ID, Service: want.Service, Family: want.Family, LastStatus: spec.StatusPending,
 		DesiredStatus: spec.StatusRunning, HealthStatus: spec.HealthUnknown,
