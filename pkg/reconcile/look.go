@@ -65,6 +65,7 @@ func (r *Reconciler) look(ctx context.Context) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.turned = at
 	r.answered = err == nil || len(seen) > 0
 	if !r.answered {
 		return false

@@ -201,8 +201,8 @@ func (r *Reconciler) blind(ctx context.Context, e *entry, err error) time.Durati
 // removed. From then on its status is what was written.
 func (r *Reconciler) settleEnd(e *entry, have Observed, status *spec.TaskStatus) error {
 	r.mu.Lock()
-	if status.DesiredStatus == spec.StatusStopped {
-		r.stop(e, status.StopCode, status.StoppedReason)
+	if w := Remembered(e.want, *status); w.DesiredStatus != e.want.DesiredStatus {
+		r.stop(e, w.StopCode, w.StoppedReason)
 	}
 	ended, final := e.ended, e.final
 	r.mu.Unlock()
@@ -292,7 +292,7 @@ func (r *Reconciler) act(ctx context.Context, e *entry, want spec.Task, have Obs
 		if err != nil && first == nil {
 			first = err
 		}
-		r.outcome(ctx, want, todo[i], err)
+		r.outcome(ctx, want, have, todo[i], err)
 	}
 	return worked, first
 }
@@ -332,7 +332,7 @@ func (r *Reconciler) do(ctx context.Context, want spec.Task, have Observed, a Ac
 
 // outcome keeps what an action came to: nothing to say, the definition's own fault, which
 // is final, or a fault of the machine, which is tried again.
-func (r *Reconciler) outcome(ctx context.Context, want spec.Task, a Action, err error) {
+func (r *Reconciler) outcome(ctx context.Context, want spec.Task, have Observed, a Action, err error) {
 	key := actionKey{want.ID, a.Verb, a.Container}
 	if err == nil {
 		if a.Verb != PullImage { // it has only begun
@@ -343,7 +343,7 @@ func (r *Reconciler) outcome(ctx context.Context, want spec.Task, a Action, err 
 	if ctx.Err() != nil {
 		return
 	}
-	if te, final := runtime.Final(err); final && (a.Verb == CreateSandbox || a.Verb == CreateContainer || a.Verb == StartContainer) {
+	if te, final := runtime.Final(err); final && blames(a, have) {
 		r.mu.Lock()
 		if e := r.tasks[want.ID]; e != nil {
 			e.failed[a.Container] = te
@@ -355,6 +355,23 @@ func (r *Reconciler) outcome(ctx context.Context, want spec.Task, a Action, err 
 	r.failed(key, err)
 	r.cfg.Logger.Warn("a step failed; it is tried again", "task", want.ID, "verb", string(a.Verb), "container", a.Container, "error", err)
 	r.event(spec.EventWarning, want.ID, reasonRetry, fmt.Sprintf("%s%s: %v", named(a), a.Verb, err))
+}
+
+// blames reports whether a final error of an action may end its task. One of the repair of
+// a running task's sandbox may not: it runs, so its definition cannot be at fault.
+func blames(a Action, have Observed) bool {
+	switch a.Verb {
+	case CreateContainer, StartContainer:
+		return true
+	case CreateSandbox:
+		for _, c := range have.Task.Containers {
+			if c.Live() {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 func named(a Action) string {

@@ -26,6 +26,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,8 @@ const (
 // A task that winds down never starts a container again. It stops those first that nothing
 // else depends on, kills what outlives its stopTimeout, and counts as dead only when
 // neither a container nor a stray process of it is left. Then its containers are removed,
-// and at last its sandbox.
+// and at last its sandbox. Why it winds down is read off its containers; before they are
+// removed it must have been Remembered.
 func Plan(want spec.Task, have Observed, now runtime.Time) Steps {
 	r := newReading(want, have, now)
 	if r.end != nil {
@@ -72,7 +74,9 @@ func (p *plan) do(v Verb, container, why string, args ...any) {
 }
 
 func (p *plan) wait(why string, args ...any) {
-	p.waiting = append(p.waiting, fmt.Sprintf(why, args...))
+	if text := fmt.Sprintf(why, args...); !slices.Contains(p.waiting, text) {
+		p.waiting = append(p.waiting, text)
+	}
 }
 
 // lookIn asks for another look after d, or sooner.
@@ -124,8 +128,6 @@ func (r *reading) up() Steps {
 			if r.have.Task.Processes > 0 {
 				r.reap(p, def.Name)
 			}
-		case barred:
-			p.wait("container %s will not run: %s", def.Name, r.why[def.Name])
 		}
 	}
 	for _, left := range r.late {

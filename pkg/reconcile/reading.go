@@ -193,17 +193,38 @@ func (r *reading) hopeless(n need) string {
 // patience is what is left of a container's startTimeout, which counts from its start and
 // bounds how long others wait for it. ok is false when no such time runs.
 func (r *reading) patience(def spec.ContainerDefinition) (time.Duration, bool) {
-	c := r.have.Task.Containers[def.Name]
-	if def.StartTimeout == nil || *def.StartTimeout <= 0 || c.Started.IsZero() || r.now.IsZero() {
+	if r.now.IsZero() {
 		return 0, false
 	}
-	ran, ok := r.now.Since(c.Started)
+	return r.patienceAt(def, r.now)
+}
+
+// patienceAt is what was left of it at a moment. Of a container that was restarted the
+// first start is not known; the time counts from its creation.
+func (r *reading) patienceAt(def spec.ContainerDefinition, at runtime.Time) (time.Duration, bool) {
+	c := r.have.Task.Containers[def.Name]
+	if def.StartTimeout == nil || *def.StartTimeout <= 0 || c.Started.IsZero() {
+		return 0, false
+	}
+	from := c.Started
+	if c.Restarts > 0 {
+		from = c.Created
+	}
+	ran, ok := at.Since(from)
 	return time.Duration(*def.StartTimeout)*time.Second - ran, ok
+}
+
+// inTime reports whether what others wait for came before startTimeout was over. What
+// came later has come too late for good: who waited has been given up, and stays so.
+func (r *reading) inTime(def spec.ContainerDefinition, at runtime.Time) bool {
+	left, ok := r.patienceAt(def, at)
+	return !ok || left > 0
 }
 
 // met reports whether a need is met now.
 func (r *reading) met(n need) bool {
 	s := r.stage[n.on]
+	def, _ := r.want.Container(n.on)
 	c, seen := r.have.Task.Containers[n.on]
 	switch n.cond {
 	case condCreate:
@@ -211,11 +232,12 @@ func (r *reading) met(n need) bool {
 	case condStart:
 		return s == live || s == again || s == over
 	case condComplete:
-		return s == over
+		return s == over && r.inTime(def, c.Exit.At)
 	case condSuccess:
-		return s == over && c.Exit.Code != nil && *c.Exit.Code == 0
+		return s == over && c.Exit.Code != nil && *c.Exit.Code == 0 && r.inTime(def, c.Exit.At)
 	case condHealthy:
-		return s == live && r.have.Health[n.on].Status == spec.HealthHealthy
+		h := r.have.Health[n.on]
+		return s == live && h.Status == spec.HealthHealthy && (h.Since.IsZero() || r.inTime(def, h.Since))
 	default:
 		return false // an unknown condition holds for ever; Validate refuses it
 	}

@@ -113,6 +113,7 @@ type Reconciler struct {
 	listed   bool                    // the machine has been looked at as a whole
 	starting map[string]bool         // tasks of the first look that had no pass yet
 	answered bool                    // the runtime answered when last asked
+	turned   runtime.Time            // when a look at the whole machine last ended, see Alive
 	strange  map[string]runtime.Task // seen on the machine, and not in hand
 	searched bool                    // records were searched for tasks that nobody wants
 }

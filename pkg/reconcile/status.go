@@ -45,6 +45,15 @@ func Status(want spec.Task, have Observed) spec.TaskStatus {
 	return s
 }
 
+// Remembered is what is wanted of a task once its status is known: a task that winds down
+// is wanted STOPPED from then on, for the reason it began to. The first reason stays.
+func Remembered(want spec.Task, s spec.TaskStatus) spec.Task {
+	if s.DesiredStatus == spec.StatusStopped && want.DesiredStatus != spec.StatusStopped {
+		want.DesiredStatus, want.StopCode, want.StoppedReason = spec.StatusStopped, s.StopCode, s.StoppedReason
+	}
+	return want
+}
+
 func definitionARN(t spec.Task) string {
 	if t.Definition.TaskDefinitionARN != "" {
 		return t.Definition.TaskDefinitionARN
