@@ -66,6 +66,8 @@ type Host struct {
 	SELinuxLabel    string `json:"seLinuxLabel,omitempty"`    // default process label; "" when the host has no SELinux
 	SeccompArches   string `json:"seccompArches,omitempty"`   // SeccompAll (also "") or SeccompNative
 	NoNewPrivileges bool   `json:"noNewPrivileges,omitempty"` // the host's policy: set it for every container
+	// PrivilegedDisabled is the host's policy: it runs no privileged containers.
+	PrivilegedDisabled bool `json:"privilegedDisabled,omitempty"`
 	// Capabilities are those that the agent can hand on, its own bounding set. Empty
 	// means all that exist.
 	Capabilities []string `json:"capabilities,omitempty"`
@@ -166,6 +168,10 @@ func newRendering(t Task, container string, img ImageConfig, host Host) (renderi
 		r.params = *r.c.LinuxParameters
 	}
 	r.privileged = isTrue(r.c.Privileged)
+	if r.privileged && host.PrivilegedDisabled {
+		return r, r.fail(CodeCannotCreateContainer, "privileged",
+			"privileged containers are disabled on this host (ECS_DISABLE_PRIVILEGED): set it to false and name the capabilities and devices that are needed")
+	}
 	var err error
 	r.security, err = r.securityOptions()
 	return r, err
