@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -101,8 +102,8 @@ func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func codeOf(err error) (int, bool) {
-	e, ok := err.(interface{ ExitCode() int })
-	if !ok {
+	var e interface{ ExitCode() int }
+	if !errors.As(err, &e) {
 		return 0, false
 	}
 	return e.ExitCode(), true

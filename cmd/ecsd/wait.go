@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ is waited for ten seconds.`,
 			defer cancel()
 		}
 		if err := w.wait(ctx); err != nil {
-			if err == error(errWaited) && w.why != "" {
+			if errors.Is(err, errWaited) && w.why != "" {
 				return &exitError{exitTimeout, "timed out: " + w.why}
 			}
 			return err

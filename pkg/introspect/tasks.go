@@ -21,14 +21,14 @@ type (
 	}
 	metadataAnswer struct {
 		Cluster              string
-		ContainerInstanceArn *string
+		ContainerInstanceARN *string `json:"ContainerInstanceArn"`
 		Version              string
 	}
 	tasksAnswer struct {
 		Tasks []taskAnswer
 	}
 	taskAnswer struct {
-		Arn           string
+		ARN           string `json:"Arn"`
 		DesiredStatus string `json:",omitempty"`
 		KnownStatus   string
 		Family        string
@@ -38,7 +38,7 @@ type (
 		ids []string // of its containers, what ?dockerid= is compared with
 	}
 	containerAnswer struct {
-		DockerId     string
+		DockerID     string `json:"DockerId"`
 		DockerName   string
 		Name         string
 		Image        string
@@ -54,7 +54,7 @@ type (
 		ContainerPort int
 		Protocol      string
 		HostPort      int    `json:",omitempty"`
-		HostIp        string `json:",omitempty"`
+		HostIP        string `json:"HostIp,omitempty"`
 	}
 	networkAnswer struct {
 		NetworkMode   string   `json:",omitempty"`
@@ -81,7 +81,7 @@ func (c Config) metadata(url.Values) (any, error) {
 		m.Version += " (" + c.Revision + ")"
 	}
 	if c.ContainerInstanceARN != "" {
-		m.ContainerInstanceArn = &c.ContainerInstanceARN
+		m.ContainerInstanceARN = &c.ContainerInstanceARN
 	}
 	return m, nil
 }
@@ -106,7 +106,7 @@ func (c Config) tasks(q url.Values) (any, error) {
 	switch {
 	case hasARN:
 		for _, t := range all {
-			if t.Arn == arn {
+			if t.ARN == arn {
 				found = append(found, t)
 			}
 		}
@@ -151,7 +151,7 @@ func (c Config) list() []taskAnswer {
 			}
 		}
 	}
-	byARN := func(a, b taskAnswer) int { return strings.Compare(a.Arn, b.Arn) }
+	byARN := func(a, b taskAnswer) int { return strings.Compare(a.ARN, b.ARN) }
 	slices.SortFunc(out[:n], byARN)
 	slices.SortFunc(out[n:], byARN)
 	return out
@@ -166,7 +166,7 @@ func fromView(v reconcile.View) taskAnswer {
 func fromStatus(s spec.TaskStatus, td spec.TaskDefinition, sandbox *runtime.Sandbox) taskAnswer {
 	known, desired := statuses(s)
 	t := taskAnswer{
-		Arn:           s.TaskARN,
+		ARN:           s.TaskARN,
 		DesiredStatus: desired,
 		KnownStatus:   known,
 		Family:        s.Family,
@@ -175,7 +175,7 @@ func fromStatus(s spec.TaskStatus, td spec.TaskDefinition, sandbox *runtime.Sand
 	}
 	for _, cs := range s.Containers {
 		c := containerAnswer{
-			DockerId:   cs.RuntimeID,
+			DockerID:   cs.RuntimeID,
 			DockerName: dockerName(s, cs.Name),
 			Name:       cs.Name,
 			Image:      cs.Image,
