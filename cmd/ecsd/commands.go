@@ -25,6 +25,7 @@ func commands() []func() *cobra.Command {
 		newStopCommand,
 		newRestartCommand,
 		newWaitCommand,
+		newAgentCommand,
 		newVersionCommand,
 	}
 }

@@ -34,7 +34,7 @@ func (n notifier) stopping() { n.tell(daemon.SdNotifyStopping) }
 // watchdog for as long as the reconciler turns: an agent whose loop is stuck is one that
 // systemd should start anew.
 func (n *node) watch(ctx context.Context) error {
-	every := 200 * time.Millisecond // until ready; nobody else waits for this but systemd
+	every := 20 * time.Millisecond // until ready; nobody else waits for this but systemd
 	if n.notify.watchdog > 0 {
 		every = min(every, n.notify.watchdog/3)
 	}
@@ -62,7 +62,6 @@ func (n *node) watch(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case <-n.reconciler.BecameReady():
 		case <-ctx.Done():
 			return nil
 		}

@@ -60,7 +60,11 @@ var commands map[string]func(args []string) int
 func init() {
 	commands = map[string]func([]string) int{
 		"pause":  func([]string) int { <-terminated(); return 0 },
-		"ignore": func([]string) int { signal.Ignore(syscall.SIGTERM, syscall.SIGINT); select {} },
+		"ignore": func([]string) int {
+			for range terminated() { // taken, and nothing done about it
+			}
+			return 0
+		},
 		"exit":   func(args []string) int { return number(args[0]) },
 		"after":  after,
 		"http":   serve,
