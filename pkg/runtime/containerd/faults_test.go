@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,9 @@ func (m *machine) inventory(r *Runtime) []string {
 	}))
 	for _, dir := range []string{m.config.DataDir, m.config.RunDir, m.config.LogDir} {
 		m.ok("walk "+dir, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if errors.Is(err, os.ErrNotExist) {
+				return nil // deleted meanwhile
+			}
 			all = append(all, "file "+path)
 			return err
 		}))

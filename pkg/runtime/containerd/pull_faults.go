@@ -52,7 +52,7 @@ func classify(err error) pullClass {
 			return pullDenied
 		case c == http.StatusNotFound:
 			return pullNotFound
-		case c == http.StatusRequestTimeout, c == http.StatusTooEarly, c == http.StatusTooManyRequests, c >= 500:
+		case c == http.StatusRequestTimeout, c == http.StatusTooEarly, c == http.StatusRequestedRangeNotSatisfiable, c == http.StatusTooManyRequests, c >= 500:
 			return pullRetry
 		case c >= 400:
 			return pullUnreadable
@@ -112,6 +112,13 @@ func isCorrupt(err error) bool {
 	}
 	text := err.Error()
 	return strings.Contains(text, "unexpected commit digest") || strings.Contains(text, "unexpected commit size")
+}
+
+// isUnusable reports whether what a pull has fetched so far is of no use to the next try:
+// it is damaged, or the registry cannot go on from there.
+func isUnusable(err error) bool {
+	var status remoteerrors.ErrUnexpectedStatus
+	return isCorrupt(err) || errors.As(err, &status) && status.StatusCode == http.StatusRequestedRangeNotSatisfiable
 }
 
 // unreadableImageError says that something is not an image this program can run.

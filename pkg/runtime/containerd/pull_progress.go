@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // pull is one pull under way: how far it is, and whether it still moves.
@@ -24,13 +26,14 @@ type pull struct {
 	mu    sync.Mutex // guards what follows
 	timer *time.Timer
 	told  time.Time
+	parts map[string]bool // digests of what it consists of
 }
 
 // progressInterval is the least time between two calls of the progress hook.
 const progressInterval = 100 * time.Millisecond
 
 func newPull(ref string, stall time.Duration, progress func(string, int64, int64)) *pull {
-	return &pull{ref: ref, stall: stall, progress: progress}
+	return &pull{ref: ref, stall: stall, progress: progress, parts: map[string]bool{}}
 }
 
 // stalledError says that nothing came for too long.
@@ -87,8 +90,26 @@ func (p *pull) moved() {
 	}
 }
 
-func (p *pull) more(bytes int64) { p.total.Add(bytes) }
-func (p *pull) bytes() int64     { return p.done.Load() }
+// more notes parts of the image that have become known.
+func (p *pull) more(parts []ocispec.Descriptor) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range parts {
+		if key := d.Digest.String(); !p.parts[key] {
+			p.parts[key] = true
+			p.total.Add(d.Size)
+		}
+	}
+}
+
+// wants reports whether something is a part of the image.
+func (p *pull) wants(digest string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.parts[digest]
+}
+
+func (p *pull) bytes() int64 { return p.done.Load() }
 
 // unpacking marks, in the pull of this context, a layer that is being unpacked until the
 // returned function is called.

@@ -3,7 +3,9 @@ package containerd
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -12,7 +14,9 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"ecsd/pkg/runtime"
 )
@@ -20,6 +24,13 @@ import (
 // corruptTries is how often content whose digest is wrong is fetched again: once may be the
 // network, more is the registry.
 const corruptTries = 3
+
+// silent is the logger of containerd's registry client: what it has to say is in its errors.
+var silent = func() *log.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}()
 
 // pullRegistry brings an image from its registry. local is what is here of that name
 // already, or nil: when the registry has the same, nothing is fetched.
@@ -36,7 +47,7 @@ func (r *Runtime) pullRegistry(ctx context.Context, ref string, parsed imageRef,
 			r.m.pullDurations.WithLabelValues(registry).Observe(time.Since(began).Seconds())
 		}
 	}()
-	ctx, stop := p.watch(ctx)
+	ctx, stop := p.watch(log.WithLogger(ctx, silent))
 	defer stop()
 
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: r.hosts(ctx, parsed, auth, p)})
@@ -53,7 +64,11 @@ func (r *Runtime) pullRegistry(ctx context.Context, ref string, parsed imageRef,
 			if err == nil {
 				break
 			}
-			if try == corruptTries || !isCorrupt(err) {
+			if !isUnusable(err) {
+				return err
+			}
+			r.abort(ctx, p)
+			if try == corruptTries {
 				return err
 			}
 			r.log.Warn("content of an image is damaged, it is fetched again", "image", ref, "error", err)
@@ -78,6 +93,27 @@ func (r *Runtime) fetch(ctx context.Context, parsed imageRef, name string, targe
 		client.WithImageHandlerWrapper(p.expect),
 	)
 	return err
+}
+
+// abort throws away what was begun of a pull's content, so that the next try does not go on
+// from there.
+func (r *Runtime) abort(ctx context.Context, p *pull) {
+	store := r.client.ContentStore()
+	begun, err := store.ListStatuses(ctx, "")
+	if err != nil {
+		r.log.Warn("cannot list unfinished content", "error", err)
+		return
+	}
+	for _, s := range begun {
+		// Their names end in the digest: "layer-sha256:…".
+		_, digest, _ := strings.Cut(s.Ref, "-")
+		if !p.wants(digest) {
+			continue
+		}
+		if err := store.Abort(ctx, s.Ref); err != nil && !errdefs.IsNotFound(err) {
+			r.log.Warn("cannot throw away damaged content", "ref", s.Ref, "error", err)
+		}
+	}
 }
 
 // resolved is a resolver that already knows the answer: what was resolved is what is
@@ -147,11 +183,7 @@ func (p *pull) expect(next images.Handler) images.Handler {
 	return images.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		children, err := next.Handle(ctx, desc)
 		if err == nil || errors.Is(err, images.ErrSkipDesc) || errdefs.IsAlreadyExists(err) {
-			var size int64
-			for _, c := range children {
-				size += c.Size
-			}
-			p.more(size)
+			p.more(children)
 		}
 		return children, err
 	})

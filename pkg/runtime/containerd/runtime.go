@@ -64,7 +64,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("containerd runtime: %w", err)
 	}
-	for _, dir := range []string{c.DataDir, c.RunDir, filepath.Join(c.DataDir, "tasks"), filepath.Join(c.RunDir, "exec"), filepath.Join(c.DataDir, "trash")} {
+	for _, dir := range []string{c.DataDir, c.RunDir, filepath.Join(c.DataDir, "tasks"), filepath.Join(c.RunDir, "exec"), filepath.Join(c.RunDir, "shm"), filepath.Join(c.DataDir, "trash")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -80,6 +80,9 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		c: c, log: c.Logger, m: newMetrics(c.Registerer), cgroups: tree,
 		platform: platforms.Only(platforms.DefaultSpec()),
 		trash:    make(chan struct{}, 1),
+	}
+	if err := r.makeInitRoot(); err != nil {
+		return nil, err
 	}
 	r.host = readHostFacts(tree)
 	if r.ociPath, err = absBinary(c.RuntimeBinary); err != nil {

@@ -41,17 +41,6 @@ func (r *Runtime) ensureInit(ctx context.Context, t spec.Task) error {
 	if err := r.removeInit(ctx, t.ID); err != nil { // one that died, or was half made
 		return err
 	}
-	root := r.initRoot()
-	for _, dir := range []string{"proc", "dev", "sys"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	if f, err := os.OpenFile(filepath.Join(root, "init"), os.O_CREATE, 0o755); err != nil {
-		return err
-	} else if err := f.Close(); err != nil {
-		return err
-	}
 	labels := identityLabels(t, "", indexInit)
 	labels[labelCgroup] = r.initCgroupLeaf(t.ID)
 	rec, err := r.record(initID(t.ID), r.initSpec(t), labels)
@@ -63,7 +52,7 @@ func (r *Runtime) ensureInit(ctx context.Context, t spec.Task) error {
 	}
 	_, err = r.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: rec.ID,
-		Rootfs:      []*types.Mount{{Type: "bind", Source: root, Options: []string{"rbind", "ro"}}},
+		Rootfs:      []*types.Mount{{Type: "bind", Source: r.initRoot(), Options: []string{"rbind", "ro"}}},
 	})
 	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("start the process that holds the task's namespaces: %w", err)
@@ -76,6 +65,20 @@ func (r *Runtime) ensureInit(ctx context.Context, t spec.Task) error {
 }
 
 func (r *Runtime) initRoot() string { return filepath.Join(r.c.RunDir, "init") }
+
+// makeInitRoot makes the directory with the mount points, once for all tasks.
+func (r *Runtime) makeInitRoot() error {
+	for _, dir := range []string{"proc", "dev"} {
+		if err := os.MkdirAll(filepath.Join(r.initRoot(), dir), 0o755); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(r.initRoot(), "init"), os.O_RDONLY|os.O_CREATE, 0o755)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 func (r *Runtime) initCgroupLeaf(task string) string {
 	return cgroup.Leaf(r.initCgroup(task))
