@@ -143,8 +143,11 @@ func (s *scanner) file(root *os.Root, dir int, name string, full bool) (e entry,
 		return e, cached{}, true
 	}
 	old, known := s.seen[name]
-	if known && s.writing != nil && s.writing(name) {
-		e.content = old.content // it is read when the writer closes it
+	if s.writing != nil && s.writing(name) { // it is read when the writer closes it
+		if !known {
+			return bad("is being written")
+		}
+		e.content = old.content
 		return e, old, true
 	}
 

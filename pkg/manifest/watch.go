@@ -28,6 +28,7 @@ type watcher struct {
 
 	mu      sync.Mutex
 	watches map[int32]map[string]bool // by watch: the names that matter; nil: all
+	dir     string                    // the real directory, "" while there is none
 	open    map[string]time.Time      // files being written, and when they last were
 }
 
@@ -103,13 +104,20 @@ func (w *watcher) event(wd int32, mask uint32, name string) bool {
 	case mask&unix.IN_MODIFY != 0:
 		w.open[name] = time.Now()
 		return false
-	case mask&unix.IN_CREATE != 0 && mask&unix.IN_ISDIR == 0:
-		// A plain new file is closed later; a link, hard or symbolic, never is. Which it is
-		// the directory tells: looking costs less than a scan.
-		return true
+	case mask&unix.IN_CREATE != 0 && w.isPlain(name):
+		w.open[name] = time.Now() // it is closed some time; a link, hard or symbolic, never is
+		return false
 	}
 	delete(w.open, name)
 	return true
+}
+
+// isPlain tells that a name is a regular file's only name: one that was just created by
+// opening it for writing.
+func (w *watcher) isPlain(name string) bool {
+	var st unix.Stat_t
+	err := unix.Lstat(filepath.Join(w.dir, name), &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink == 1
 }
 
 // writing tells that a program is in the middle of writing the file.
@@ -162,7 +170,7 @@ func (w *watcher) aim(path string) error {
 			_, _ = unix.InotifyRmWatch(int(w.file.Fd()), uint32(wd))
 		}
 	}
-	w.watches = now
+	w.watches, w.dir = now, dir
 	return errors.Join(errs...)
 }
 
