@@ -39,11 +39,7 @@ func fieldsDoc(kind string, root reflect.Type, title, intro string) []byte {
 			continue
 		}
 		counts[f.Support]++
-		why := strings.TrimPrefix(f.Why, "not carried out yet: ")
-		why = strings.ToUpper(why[:1]) + strings.TrimSuffix(why[1:], ".") + "."
-		if f.Why[0] == '`' {
-			why = strings.TrimSuffix(f.Why, ".") + "."
-		}
+		why := strings.ToUpper(f.Why[:1]) + strings.TrimSuffix(f.Why[1:], ".") + "."
 		fmt.Fprintf(&rows, "| `%s` | %s | %s | %s |\n", f.Path, typeAt(root, f.Path), f.Support, strings.ReplaceAll(why, "|", "\\|"))
 	}
 	fmt.Fprintf(&b, "%d fields: %d carried out, %d not yet, %d without effect, %d refused.\n\n",
