@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -42,16 +43,44 @@ func addrOf(ip []byte) netip.Addr {
 	return a.Unmap()
 }
 
-// forgetUDP deletes the flows to UDP ports of the host that do not go where they now
-// should. It is a courtesy: failing, it is logged, and clients move when they pause.
-func (n *Network) forgetUDP(to map[uint16][]netip.AddrPort) {
-	if len(to) == 0 {
+// udpChanged notes that UDP ports lead elsewhere now. Deleting the flows of old takes the
+// kernel a walk through all connections, 10 ms or so, so Run does it right after, for all
+// ports that changed meanwhile at once, and the start of a container does not wait.
+func (n *Network) udpChanged(ports ...hostPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range ports {
+		if p.proto == "udp" {
+			n.movedUDP[p] = true
+		}
+	}
+	if len(n.movedUDP) > 0 {
+		select {
+		case n.udpMoved <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// forgetUDP deletes the flows to UDP ports noted by udpChanged that do not go where the
+// table now leads. It is a courtesy: failing, it is logged, and clients move when they pause.
+func (n *Network) forgetUDP() {
+	n.mu.Lock()
+	moved := n.movedUDP
+	n.movedUDP = map[hostPort]bool{}
+	n.mu.Unlock()
+	if len(moved) == 0 {
 		return
 	}
+	if err := n.deleteStrays(n.table.leads(moved)); err != nil {
+		n.log.Warn("UDP flows of a changed port could not be deleted", "error", err)
+	}
+}
+
+func (n *Network) deleteStrays(to map[uint16][]netip.AddrPort) error {
 	addrs, err := n.links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		n.log.Warn("UDP flows of a changed port could not be deleted", "error", err)
-		return
+		return err
 	}
 	s := strays{to: to, host: map[netip.Addr]bool{}}
 	for _, a := range addrs {
@@ -61,17 +90,13 @@ func (n *Network) forgetUDP(to map[uint16][]netip.AddrPort) {
 	// socket of its own.
 	h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
 	if err != nil {
-		n.log.Warn("UDP flows of a changed port could not be deleted", "error", err)
-		return
+		return err
 	}
 	defer h.Close()
-	families := []netlink.InetFamily{unix.AF_INET}
+	_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, s)
 	if n.v6 {
-		families = append(families, unix.AF_INET6)
+		_, err6 := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET6, s)
+		err = errors.Join(err, err6)
 	}
-	for _, f := range families {
-		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, f, s); err != nil {
-			n.log.Warn("UDP flows of a changed port could not be deleted", "error", err)
-		}
-	}
+	return err
 }

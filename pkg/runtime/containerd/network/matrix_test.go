@@ -83,18 +83,13 @@ func testMatrix(t *testing.T, w *world, proto string) {
 		} {
 			t.Run(c.name+" v"+f.name, func(t *testing.T) {
 				t.Parallel() // those that are dropped take their time
-				got := outcome(ask(c.from, proto, net.JoinHostPort(c.to.String(), strconv.Itoa(c.port))))
-				if got != c.want {
-					t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-				}
+				expect(t, c.from, proto, net.JoinHostPort(c.to.String(), strconv.Itoa(c.port)), c.want)
 			})
 		}
 	}
 	t.Run("guard: container to what listens on the host's 127.0.0.1", func(t *testing.T) {
 		t.Parallel()
-		if got := outcome(ask(b.Namespace, proto, "127.0.0.1:7000")); got != gone {
-			t.Errorf("got %q, want %q", got, gone)
-		}
+		expect(t, b.Namespace, proto, "127.0.0.1:7000", gone)
 	})
 }
 

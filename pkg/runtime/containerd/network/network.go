@@ -54,14 +54,17 @@ type Network struct {
 	links   *netlink.Handle // in the namespace of the agent; serialises by itself
 	table   *table
 	sockets *sockets
+	// udpMoved wakes Run when there is something in movedUDP.
+	udpMoved chan struct{}
 
 	mu       sync.Mutex // guards all below; not held during calls to the kernel
 	pool     *pool
 	book     *book
 	attached map[string]Attachment
 	services map[string][]servicePort
-	bridge   int  // index
-	legacy   bool // the operator was told of legacy iptables
+	movedUDP map[hostPort]bool // whose flows of old are to be deleted
+	bridge   int               // index
+	legacy   bool              // the operator was told of legacy iptables
 }
 
 // Open makes what the attachments share: the bridge with its addresses, the sysctls, and
@@ -115,6 +118,8 @@ func newNetwork(c Config) (*Network, error) {
 		pool:     newPool(l.cidr),
 		attached: map[string]Attachment{},
 		services: map[string][]servicePort{},
+		movedUDP: map[hostPort]bool{},
+		udpMoved: make(chan struct{}, 1),
 		book:     &book{first: c.DynamicPorts[0], last: c.DynamicPorts[1], held: map[hostPort]string{}},
 	}
 	if n.book.last == 0 {
@@ -396,7 +401,7 @@ func (n *Network) establish(a Attachment) error {
 	if err := n.table.publish(a.ID, ms); err != nil {
 		return fmt.Errorf("publish the ports of %s: %w", a.ID, err)
 	}
-	n.forgetUDP(udpTargets(ms))
+	n.udpChanged(portsOf(ms)...)
 	return nil
 }
 
@@ -447,11 +452,7 @@ func (n *Network) withdraw(a Attachment) error {
 	if err := n.table.unpublish(a.ID); err != nil {
 		return err
 	}
-	gone := udpTargets(ms)
-	for p := range gone {
-		gone[p] = nil
-	}
-	n.forgetUDP(gone)
+	n.udpChanged(portsOf(ms)...)
 	n.letGo(portsOf(ms))
 	return nil
 }
@@ -525,6 +526,9 @@ func (n *Network) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-n.udpMoved:
+			n.forgetUDP()
+			continue
 		case <-tick.C:
 		}
 		if err := n.Repair(ctx); err != nil && ctx.Err() == nil {
@@ -565,17 +569,6 @@ func (m mapping) proxyTarget() proxyTarget {
 		return proxyTarget{m.to4}
 	}
 	return proxyTarget{m.to4, m.to6}
-}
-
-// udpTargets is where the UDP ports among the mappings lead, by host port.
-func udpTargets(ms []mapping) map[uint16][]netip.AddrPort {
-	out := map[uint16][]netip.AddrPort{}
-	for _, m := range ms {
-		if m.proto == "udp" {
-			out[m.port] = m.proxyTarget()
-		}
-	}
-	return out
 }
 
 func firstPort(b spec.NetworkBinding) int {

@@ -115,16 +115,12 @@ func (n *Network) changeService(service string, have, want []servicePort) error 
 		n.letGo(fresh)
 		return fmt.Errorf("service %s: %w", service, err)
 	}
-	udp := map[uint16][]netip.AddrPort{}
 	for p, to := range changes {
 		if to != nil {
 			_ = n.sockets.reserve(p, n.proxyTargets(to)...) // held already: only where it leads changes
 		}
-		if p.proto == "udp" {
-			udp[p.port] = n.bothFamilies(to)
-		}
 	}
-	n.forgetUDP(udp)
+	n.udpChanged(slices.Collect(maps.Keys(changes))...)
 	n.letGo(slices.Collect(maps.Keys(old)))
 	n.mu.Lock()
 	if len(want) == 0 {
@@ -161,14 +157,6 @@ func (n *Network) proxyTargets(to backends) []proxyTarget {
 			t = append(t, six)
 		}
 		out = append(out, t)
-	}
-	return out
-}
-
-func (n *Network) bothFamilies(to backends) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, t := range n.proxyTargets(to) {
-		out = append(out, t...)
 	}
 	return out
 }

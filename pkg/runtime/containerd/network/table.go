@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -235,6 +236,10 @@ func (t *table) change(fill func(batch) error) error {
 	}
 	if err = fill(b); err == nil {
 		if err = b.Flush(); err == nil {
+			// Found whole before, and nobody but us changed anything since: whole still.
+			if gen, err := generation(); err == nil && t.seen != 0 && gen == t.seen+1 {
+				t.seen = gen
+			}
 			return nil
 		}
 	}
@@ -458,4 +463,25 @@ func (t *table) opened() (v4, v6 []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.want.opened4, t.want.opened6
+}
+
+// leads says to whom ports of the host lead, in both families; nobody: to nil.
+func (t *table) leads(ports map[hostPort]bool) map[uint16][]netip.AddrPort {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[uint16][]netip.AddrPort{}
+	for p := range ports {
+		out[p.port] = nil
+		for _, b := range t.want.services[p] {
+			out[p.port] = append(out[p.port], ipv4.reach(t.layout, b), ipv6.reach(t.layout, b))
+		}
+	}
+	for _, ms := range t.want.published {
+		for _, m := range ms {
+			if ports[m.hostPort] {
+				out[m.port] = append(out[m.port], m.to4, m.to6)
+			}
+		}
+	}
+	return out
 }
