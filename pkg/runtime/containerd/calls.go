@@ -38,7 +38,7 @@ func operation(method string) string {
 	if len(parts) < 3 {
 		return call
 	}
-	return parts[2] + "." + call
+	return parts[len(parts)-3] + "." + call // before the version and the service's long name
 }
 
 // intercept gives each call its deadline, counts it and times it.
