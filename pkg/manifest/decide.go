@@ -288,6 +288,10 @@ func (j *judgement) decision() decision {
 		}
 	}
 	slices.SortFunc(d.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	if !j.before.known && len(j.counts) == 0 && len(j.refused) > 0 {
+		// Nothing is known, and nothing can be read: that is not "nothing shall run".
+		d.next, d.ready = j.before, false
+	}
 	return d
 }
 

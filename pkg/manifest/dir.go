@@ -45,7 +45,6 @@ type Dir struct {
 	mu      sync.Mutex
 	files   []File
 	problem string
-	scanned bool
 	ready   bool
 }
 
@@ -208,6 +207,10 @@ func (l *loop) pass(full bool) {
 	l.dir.metrics.lastScan.SetToCurrentTime()
 	l.dir.metrics.count(d.files, d.problem != "")
 
+	// Before set is called: who acts on the set may want to look at the files.
+	l.dir.mu.Lock()
+	l.dir.files, l.dir.problem = d.files, d.problem
+	l.dir.mu.Unlock()
 	if d.ready && (!l.announced || d.set.Revision != l.revision) {
 		l.announced, l.revision = true, d.set.Revision
 		l.dir.metrics.revision.Reset()
@@ -219,7 +222,6 @@ func (l *loop) pass(full bool) {
 	}
 
 	l.dir.mu.Lock()
-	l.dir.files, l.dir.problem, l.dir.scanned = d.files, d.problem, true
 	l.dir.ready = d.ready || f.err == nil
 	l.dir.mu.Unlock()
 	l.tell(d)

@@ -73,7 +73,7 @@ type scanner struct {
 // parsed before are not parsed again; with full false, files whose stamp did not change
 // are not even read.
 func (s *scanner) scan(full bool) found {
-	root, err := os.OpenRoot(s.path)
+	root, err := openRoot(s.path)
 	if err != nil {
 		return found{err: fmt.Errorf("%w: create the directory, or correct --manifests", bare(s.path, err))}
 	}
@@ -118,6 +118,17 @@ func (s *scanner) scan(full bool) found {
 	}
 	s.seen = seen
 	return f
+}
+
+// openRoot is os.OpenRoot for a path that may have become anything: opening a FIFO, which
+// that would do, blocks.
+func openRoot(path string) (*os.Root, error) {
+	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // notManifest says why a name is not looked at, "" if it is.
