@@ -123,15 +123,8 @@ func (p *pass) judge(t Task) kind {
 	return healthy
 }
 
-// giveUpOrder sorts first what is the least loss: what is on its way out already, then
-// what serves nobody, then the youngest.
+// giveUpOrder sorts first what is the least loss: what serves nobody, then the youngest.
 func giveUpOrder(a, b *item) int {
-	if a.draining() != b.draining() {
-		if a.draining() {
-			return -1
-		}
-		return 1
-	}
 	rank := func(it *item) int {
 		switch {
 		case it.kind == pending && it.Blocked != "":

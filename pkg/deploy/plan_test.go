@@ -143,3 +143,22 @@ func TestPlanChangesNothing(t *testing.T) {
 		t.Errorf("without a deployment nothing can be known to be wrong: %+v", got)
 	}
 }
+
+// TestElapsed: a timer that began in another boot is over.
+func TestElapsed(t *testing.T) {
+	now := spec.Time{Boot: "b", At: 10 * time.Second}
+	for name, c := range map[string]struct {
+		since spec.Time
+		left  time.Duration
+		over  bool
+	}{
+		"running":        {spec.Time{Boot: "b", At: 7 * time.Second}, 2 * time.Second, false},
+		"just over":      {spec.Time{Boot: "b", At: 5 * time.Second}, 0, true},
+		"of before boot": {spec.Time{Boot: "a", At: 9 * time.Second}, 0, true},
+		"never":          {spec.Time{}, 0, true},
+	} {
+		if left, over := elapsed(now, c.since, 5*time.Second); left != c.left || over != c.over {
+			t.Errorf("%s: %s %v, want %s %v", name, left, over, c.left, c.over)
+		}
+	}
+}
