@@ -81,7 +81,13 @@ type machine struct {
 
 func newMachine(t *testing.T, change ...func(*Config)) *machine {
 	t.Helper()
-	d := containerdtest.Start(t)
+	// Clean-up runs backwards: the daemon with all that it runs, then what that held, then
+	// the directory.
+	m := &machine{T: t}
+	dir := t.TempDir()
+	t.Cleanup(m.cleanup)
+	m.daemon = containerdtest.Start(t)
+	d := m.daemon
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
@@ -93,28 +99,37 @@ func newMachine(t *testing.T, change ...func(*Config)) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	m := &machine{T: t, daemon: d, config: Config{
+	m.config = Config{
 		Address: d.Address, Namespace: d.Namespace,
 		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
 		CgroupParent: "/" + d.Namespace,
 		Bridge:       "ecsdt0", BridgeCIDR: netip.MustParsePrefix("10.78.0.0/24"), DynamicPortRange: [2]uint16{41000, 41999},
 		LogBinary: log, SeccompArches: "native",
-	}}
+	}
 	if testing.Verbose() {
 		m.config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	for _, f := range change {
 		f(&m.config)
 	}
-	t.Cleanup(func() {
-		for _, dir := range cgroupDirs(m.config.CgroupParent) {
-			m.ok("remove the cgroup parent", os.Remove(dir)) // fails when something is left in it
-		}
-		// What t.TempDir could not remove: the mount that holds the pinned namespaces.
-		m.ok("remove the network", network.Remove(context.Background(), network.Config{Bridge: m.config.Bridge, CIDR: m.config.BridgeCIDR, RunDir: m.config.RunDir}))
-	})
 	return m
+}
+
+// cleanup removes what outlives the daemon: the parent of all cgroups, in which a test that
+// passed has left nothing, and the network with the mount that holds its namespaces.
+func (m *machine) cleanup() {
+	if m.config.DataDir == "" {
+		return // skipped
+	}
+	for _, dir := range cgroupDirs(m.config.CgroupParent) {
+		if m.Failed() {
+			_ = exec.Command("find", dir, "-depth", "-type", "d", "-delete").Run() // as far as it goes
+			continue
+		}
+		m.ok("remove the cgroup parent", os.Remove(dir))
+	}
+	c := network.Config{Bridge: m.config.Bridge, CIDR: m.config.BridgeCIDR, RunDir: m.config.RunDir}
+	m.ok("remove the network", network.Remove(context.Background(), c))
 }
 
 // agent makes a Runtime on the machine and runs it; end stops it, as a test's end does.
