@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 
 	"ecsd/pkg/spec"
 )
@@ -42,30 +43,36 @@ func (m *memo) keep(good map[string]*content) {
 	m.fitting = fitting
 }
 
+// hostPort is a port of the host that a definition asks for by number.
+type hostPort struct {
+	family   string
+	number   int
+	protocol string
+}
+
+// hostPorts lists them, each once.
+func hostPorts(td spec.TaskDefinition) (ports []hostPort) {
+	for _, b := range spec.HostPorts(td) {
+		if p := (hostPort{td.Family, b.HostPort, b.Protocol}); !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}
+
 // portWarnings finds host ports that several definitions claim, by file. It is no error:
 // on ECS, too, such tasks are placed one at a time, and a roll may want just that.
-func portWarnings(good map[string]*content) map[string][]string {
-	type port struct {
-		number   int
-		protocol string
-	}
-	first := map[port]string{} // the family
+func portWarnings(good map[string]*content, names []string) map[string][]string {
+	first := map[hostPort]string{} // by port without family: the family
 	warnings := map[string][]string{}
-	for _, name := range sortedNames(good) {
-		for _, d := range good[name].definitions {
-			own := map[port]bool{}
-			for _, b := range spec.HostPorts(d.TaskDefinition) {
-				p := port{b.HostPort, b.Protocol}
-				if own[p] {
-					continue
-				}
-				own[p] = true
-				if other, taken := first[p]; taken {
-					warnings[name] = append(warnings[name], fmt.Sprintf(
-						"TaskDefinition %s: host port %d/%s is claimed by %s too: only one of them can run at a time", d.TaskDefinition.Family, p.number, p.protocol, other))
-				} else {
-					first[p] = d.TaskDefinition.Family
-				}
+	for _, name := range names {
+		for _, p := range good[name].ports {
+			key := hostPort{number: p.number, protocol: p.protocol}
+			if other, taken := first[key]; taken {
+				warnings[name] = append(warnings[name], fmt.Sprintf(
+					"TaskDefinition %s: host port %d/%s is claimed by %s too: only one of them can run at a time", p.family, p.number, p.protocol, other))
+			} else {
+				first[key] = p.family
 			}
 		}
 	}

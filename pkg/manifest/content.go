@@ -18,6 +18,8 @@ type content struct {
 	services    []Service
 	docs        []spec.Document // of the services: for the places of errors found later
 	names       []identity      // of all documents, in order
+	documents   []string        // names, as File shows them
+	ports       []hostPort      // of all definitions
 	warnings    []string
 }
 
@@ -48,9 +50,11 @@ func parse(path string, data []byte) *content {
 	}
 	for _, d := range docs {
 		c.names = append(c.names, identity{d.Kind, d.Name})
+		c.documents = append(c.documents, d.Kind+" "+d.Name)
 		switch {
 		case d.TaskDefinition != nil:
 			c.definitions = append(c.definitions, Definition{d.TaskDefinition.Defaulted(), path, d.Labels, d.Annotations})
+			c.ports = append(c.ports, hostPorts(*d.TaskDefinition)...)
 		case d.Service != nil:
 			c.services = append(c.services, Service{d.Service.Defaulted(), path, d.Labels, d.Annotations})
 			c.docs = append(c.docs, d)

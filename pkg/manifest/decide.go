@@ -43,7 +43,7 @@ func decide(path string, before state, f found, mayBeEmpty bool, memo *memo) dec
 		for _, name := range sortedNames(before.good) {
 			d.files = append(d.files, File{
 				Path: filepath.Join(path, name), Status: StatusInvalid, KeptGood: true,
-				Documents: documents(before.good[name]), Reasons: []string{"the directory is not followed at present; the last good content counts"},
+				Documents: slices.Clone(before.good[name].documents), Reasons: []string{"the directory is not followed at present; the last good content counts"},
 			})
 		}
 		return d
@@ -261,7 +261,7 @@ func (j *judgement) decision() decision {
 	d := decision{
 		next: state{known: true, good: j.counts}, set: setOf(j.counts), causes: map[string]string{}, ready: true,
 	}
-	ports := portWarnings(j.counts)
+	ports := portWarnings(j.counts, sortedNames(j.counts))
 	for _, e := range j.found.entries {
 		file := File{Path: filepath.Join(j.path, e.name), Status: StatusAccepted}
 		if e.ignored != "" {
@@ -275,7 +275,7 @@ func (j *judgement) decision() decision {
 			d.causes[file.Path] = v.cause
 		}
 		if counts != nil {
-			file.Documents = documents(counts)
+			file.Documents = slices.Clone(counts.documents)
 			file.Warnings = slices.Concat(e.warnings, counts.warnings, ports[e.name])
 		}
 		d.files = append(d.files, file)
@@ -284,7 +284,7 @@ func (j *judgement) decision() decision {
 		if why := j.kept[name]; why != "" {
 			path := filepath.Join(j.path, name)
 			d.causes[path] = causeReference
-			d.files = append(d.files, File{Path: path, Status: StatusInvalid, Reasons: []string{why}, KeptGood: true, Documents: documents(j.counts[name])})
+			d.files = append(d.files, File{Path: path, Status: StatusInvalid, Reasons: []string{why}, KeptGood: true, Documents: slices.Clone(j.counts[name].documents)})
 		}
 	}
 	slices.SortFunc(d.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
@@ -308,14 +308,6 @@ func setOf(good map[string]*content) Set {
 	}
 	s.Revision = hex.EncodeToString(sum.Sum(nil))[:12]
 	return s
-}
-
-func documents(c *content) []string {
-	list := make([]string, len(c.names))
-	for i, n := range c.names {
-		list[i] = n.String()
-	}
-	return list
 }
 
 func sortedNames(m map[string]*content) []string {
