@@ -10,15 +10,15 @@ import (
 const (
 	// DefaultStable is how long a task without health check is to be RUNNING before it
 	// counts as healthy. ECS waits 40 s; one node can do with less, as a program that
-	// cannot start mostly ends within its first second.
-	DefaultStable = 2 * time.Second
+	// cannot start mostly ends at once.
+	DefaultStable = 1 * time.Second
 	// DefaultBake is how long such a task is to be RUNNING before a deployment that the
 	// circuit breaker watches is COMPLETED: ECS's 40 s. Traffic moves after Stable already;
 	// only the watch lasts longer, so that a task which starts and then fails counts.
 	DefaultBake = 40 * time.Second
 	// DefaultDrain is the pause between a task's leaving the service's steady ports and
 	// its stop signal.
-	DefaultDrain = 2 * time.Second
+	DefaultDrain = 1 * time.Second
 	// ResetAfter is how long a task is to run before its failure no longer belongs to a
 	// row: back-off and the count of failed tasks begin anew.
 	ResetAfter = 60 * time.Second

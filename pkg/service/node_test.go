@@ -36,6 +36,7 @@ type node struct {
 	sets    int
 	ports   map[string][]runtime.ServicePort
 	broken  bool     // the balancer takes nothing
+	terse   bool     // a refusal is told among what a task waits for only
 	trail   []string // what happened, in order
 	events  []spec.Event
 	made    int
@@ -50,6 +51,7 @@ type simulated struct {
 	addr   string
 	asked  bool
 
+	blocked bool // the host has no room for it
 	dropped bool // a set has left it out
 }
 
@@ -242,6 +244,11 @@ func (n *node) create(want spec.Task) *simulated {
 	b := behaviorOf(want)
 	if holder := n.portHolder(want); holder != nil {
 		t.status.Blocked = reconcile.Admit(reconcile.Capacity{}, []reconcile.Claim{reconcile.ClaimOf(holder.want)}, reconcile.ClaimOf(want))
+		t.blocked = true
+		t.status.Waiting = t.status.Blocked
+		if n.terse {
+			t.status.Blocked = ""
+		}
 		n.report(t)
 		return t
 	}
@@ -276,7 +283,7 @@ func (n *node) boot(t *simulated, b behavior) {
 // portHolder is the live task that has a static host port of want.
 func (n *node) portHolder(want spec.Task) *simulated {
 	for _, o := range n.tasks {
-		if o.want.ID == want.ID || o.status.LastStatus == spec.StatusStopped || o.status.Blocked != "" {
+		if o.want.ID == want.ID || o.status.LastStatus == spec.StatusStopped || o.blocked {
 			continue
 		}
 		for _, p := range reconcile.ClaimOf(o.want).Ports {
@@ -330,8 +337,8 @@ func (n *node) finish(t *simulated) {
 		n.t.Error(err)
 	}
 	for _, o := range n.tasks { // what it held is free
-		if o.status.Blocked != "" && n.portHolder(o.want) == nil {
-			o.status.Blocked = ""
+		if o.blocked && n.portHolder(o.want) == nil {
+			o.blocked, o.status.Blocked, o.status.Waiting = false, "", ""
 			n.boot(o, behaviorOf(o.want))
 		}
 	}

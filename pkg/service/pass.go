@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -91,7 +92,6 @@ func (s *service) planned() []deploy.Task {
 			Draining:   t.draining,
 			Attempt:    m.Attempt,
 			Counted:    m.Counted,
-			Blocked:    t.status.Blocked,
 		}
 		for _, c := range t.want.Definition.ContainerDefinitions {
 			d.Checked = d.Checked || c.IsEssential() && c.HasHealthCheck()
@@ -102,16 +102,29 @@ func (s *service) planned() []deploy.Task {
 		case m.Healthy:
 			d.Health = spec.HealthHealthy
 		}
-		if d.Blocked != "" {
-			for _, o := range all {
-				if o != t && !o.over() && holds(t.status.Blocked, o.want) {
-					d.Holders = append(d.Holders, o.want.ID)
-				}
-			}
-		}
+		d.Blocked, d.Holders = blocked(t, all)
 		out = append(out, d)
 	}
 	return out
+}
+
+// blocked says what of the host's a task was not given, and which of the service's tasks
+// hold it. A status that has the refusal only among what the task waits for counts as a
+// refusal when one of them does.
+func blocked(t *task, all []*task) (words string, holders []string) {
+	if phase(t) != deploy.Pending {
+		return "", nil
+	}
+	words = cmp.Or(t.status.Blocked, t.status.Waiting)
+	for _, o := range all {
+		if o != t && !o.over() && holds(words, o.want) {
+			holders = append(holders, o.want.ID)
+		}
+	}
+	if len(holders) == 0 {
+		words = t.status.Blocked
+	}
+	return words, holders
 }
 
 // phase says in deploy's words how far a task has come.

@@ -304,26 +304,30 @@ func TestImagesArePinned(t *testing.T) {
 // TestStaticPort: a bare definition with a host port rolls with a gap, but only when the
 // new task has been refused the port.
 func TestStaticPort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t)
-		td := func(v string) Desired {
-			d := def("solo", v)
-			d.ContainerDefinitions[0].PortMappings[0].HostPort = 8080
-			return Desired{Name: "solo", Service: ForDefinition(d), Definition: d}
-		}
-		s := n.start(td("v1"))
-		wait(10 * time.Second)
-		n.trailed()
-		s.Set([]Desired{td("v2")})
-		wait(10 * time.Second)
-		n.steady(s, "solo", "solo:2")
-		trail := anonymous(n.trailed())
-		made, stopped := slices.Index(trail, "make solo:2"), slices.Index(trail, "stop solo:1")
-		if made < 0 || stopped < made {
-			t.Errorf("old task gone before the new one wanted its port:\n%s", strings.Join(trail, "\n"))
-		}
-		n.stop()
-	})
+	synctest.Test(t, func(t *testing.T) { staticPort(t, false) })
+	synctest.Test(t, func(t *testing.T) { staticPort(t, true) })
+}
+
+func staticPort(t *testing.T, terse bool) {
+	n := newNode(t)
+	n.terse = terse
+	td := func(v string) Desired {
+		d := def("solo", v)
+		d.ContainerDefinitions[0].PortMappings[0].HostPort = 8080
+		return Desired{Name: "solo", Service: ForDefinition(d), Definition: d}
+	}
+	s := n.start(td("v1"))
+	wait(10 * time.Second)
+	n.trailed()
+	s.Set([]Desired{td("v2")})
+	wait(10 * time.Second)
+	n.steady(s, "solo", "solo:2")
+	trail := anonymous(n.trailed())
+	made, stopped := slices.Index(trail, "make solo:2"), slices.Index(trail, "stop solo:1")
+	if made < 0 || stopped < made {
+		t.Errorf("old task gone before the new one wanted its port:\n%s", strings.Join(trail, "\n"))
+	}
+	n.stop()
 }
 
 // TestRollback is remembered: by the agent after a restart, and against the manifest that
