@@ -100,8 +100,12 @@ func (r *Reconciler) look(ctx context.Context) bool {
 		}
 	}
 	if err == nil {
+		r.strange, r.whole = map[string]runtime.Task{}, true
+	}
+	if r.strange == nil {
 		r.strange = map[string]runtime.Task{}
 	}
+	r.lookedAt = at
 	for id, t := range byID {
 		if _, known := r.tasks[id]; !known {
 			r.strange[id] = t

@@ -125,10 +125,11 @@ func (r *reading) observed(def spec.ContainerDefinition) stage {
 
 // runsAgain is ECS's rule for a restart policy: an exit is followed by a restart when the
 // code is known and not ignored, and the run lasted at least restartAttemptPeriod, so that
-// restarts are at least that far apart. A shorter run ends the container for good.
+// restarts are at least that far apart. A shorter run ends the container for good. (A task of
+// which a container was signalled winds down, so its policies no longer matter.)
 func runsAgain(def spec.ContainerDefinition, c runtime.Container, now runtime.Time) bool {
 	p := def.RestartPolicy
-	if p == nil || p.Enabled == nil || !*p.Enabled || c.Exit == nil || c.Exit.Code == nil || !c.StopSignaled.IsZero() {
+	if p == nil || p.Enabled == nil || !*p.Enabled || c.Exit == nil || c.Exit.Code == nil {
 		return false
 	}
 	if now.Boot != "" && c.Exit.At.Boot != now.Boot || slices.Contains(p.IgnoredExitCodes, *c.Exit.Code) {

@@ -115,6 +115,8 @@ type Reconciler struct {
 	answered bool                    // the runtime answered when last asked
 	turned   runtime.Time            // when a look at the whole machine last ended, see Alive
 	strange  map[string]runtime.Task // seen on the machine, and not in hand
+	lookedAt runtime.Time            // when strange was seen
+	whole    bool                    // the machine has been seen whole, without an error
 	searched bool                    // records were searched for tasks that nobody wants
 }
 
@@ -283,9 +285,15 @@ func (r *Reconciler) set(source string, tasks []spec.Task) {
 func (r *Reconciler) take(t spec.Task) *entry {
 	e := &entry{
 		want: t, claim: ClaimOf(t), seen: runtime.Task{ID: t.ID},
-		// A task that is new since the machine was looked at cannot be on it.
-		fresh: r.listed, seenAt: r.cfg.Now(),
 		pulls: map[string]Pull{}, failed: map[string]*runtime.TaskError{}, retry: map[actionKey]time.Time{},
+	}
+	switch seen, there := r.strange[t.ID]; {
+	case there: // an agent that starts finds what an earlier one began
+		e.seen, e.seenAt, e.fresh = seen, r.lookedAt, true
+		delete(r.strange, t.ID)
+		r.hold(e)
+	case r.whole: // a task that is new since the whole machine was seen is not on it
+		e.seenAt, e.fresh = r.cfg.Now(), true
 	}
 	if r.cfg.Records != nil {
 		e.final, e.ended = r.cfg.Records.Ended(t.ID)

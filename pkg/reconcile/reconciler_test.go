@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -434,9 +436,20 @@ func TestAPanicFailsOnlyItsTask(t *testing.T) {
 }
 
 func TestEndedTasksAreForgottenInTime(t *testing.T) {
-	var forgot []string
+	var mu sync.Mutex
+	var forgotten []string
+	forgot := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(forgotten)
+	}
 	inBubble(t, func(c *Config, _ *fake.Runtime) {
-		c.Forget = func(id string) error { forgot = append(forgot, id); return nil }
+		c.Forget = func(id string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			forgotten = append(forgotten, id)
+			return nil
+		}
 	}, func(g *rig) {
 		task := newTask(ctr("job", "exit 4"))
 		g.source.want(task)
@@ -444,15 +457,43 @@ func TestEndedTasksAreForgottenInTime(t *testing.T) {
 		g.source.drop(task.ID)
 		g.settle(2 * time.Hour)
 		g.expect(task.ID, spec.StatusStopped)
-		if len(forgot) != 0 {
-			t.Errorf("forgot %v after two hours, want after three", forgot)
+		if len(forgot()) != 0 {
+			t.Errorf("forgot %v after two hours, want after three", forgot())
 		}
 		g.settle(time.Hour + time.Minute)
-		if _, there := g.rec.View(task.ID); there || len(forgot) != 1 {
-			t.Errorf("after three hours: in view %v, forgot %v", there, forgot)
+		if _, there := g.rec.View(task.ID); there || len(forgot()) != 1 {
+			t.Errorf("after three hours: in view %v, forgot %v", there, forgot())
 		}
 		if _, ended := g.cfg.Records.Ended(task.ID); !ended {
 			t.Error("history lost its end")
 		}
 	})
+}
+
+// Whether an agent that starts hears of its tasks before or after it has looked at the
+// machine, it finds what an earlier one began.
+func TestTasksAreAdoptedWheneverTheirSourceSpeaks(t *testing.T) {
+	for _, late := range []time.Duration{0, time.Minute} {
+		inBubble(t, nil, func(g *rig) {
+			task := newTask(ctr("app", "pause"))
+			g.source.want(task)
+			g.settle(time.Second)
+			g.halt()
+			if late > 0 {
+				g.source.silent = true
+			}
+			calls := len(g.rt.Calls("StartContainer", "CreateContainer", "CreateSandbox", "Pull"))
+			g.boot()
+			g.settle(late)
+			g.source.mu.Lock()
+			g.source.silent = false
+			g.source.push()
+			g.source.mu.Unlock()
+			g.settle(time.Second)
+			g.expect(task.ID, spec.StatusRunning)
+			if n := len(g.rt.Calls("StartContainer", "CreateContainer", "CreateSandbox", "Pull")); n != calls {
+				t.Errorf("a running task was touched: %s", g.calls())
+			}
+		})
+	}
 }

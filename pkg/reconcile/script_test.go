@@ -36,6 +36,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 //	processes N                   that many outlive their container
 //	sandbox broken                the sandbox needs a repair
 //	stop CODE TEXT                the task is to be stopped
+//	forget                        the agent is a new one, which knows of no stop
 //	wait DURATION, reboot         time passes; the machine restarts
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -135,6 +136,8 @@ func word(t *testing.T, w *world, f []string) string {
 		w.have.Task.Sandbox = &runtime.Sandbox{}
 	case "stop":
 		w.want.DesiredStatus, w.want.StopCode, w.want.StoppedReason = spec.StatusStopped, f[1], rest(2)
+	case "forget":
+		w.want.DesiredStatus, w.want.StopCode, w.want.StoppedReason = spec.StatusRunning, "", ""
 	case "wait":
 		d, err := time.ParseDuration(f[1])
 		if err != nil {

@@ -262,7 +262,7 @@ func (r *reading) reason(def spec.ContainerDefinition, c runtime.Container) stri
 		return ""
 	case c.Exit.OOMKilled:
 		return "OutOfMemoryError: Container killed due to memory usage"
-	case !r.now.IsZero() && c.Started.Boot != r.now.Boot:
+	case c.Exit.Code == nil && !r.now.IsZero() && c.Started.Boot != r.now.Boot:
 		return "ContainerVanishedError: the machine was restarted while the container ran"
 	case c.Exit.Code == nil:
 		return "ContainerVanishedError: the container ended unseen; its exit code is unknown"

@@ -114,13 +114,12 @@ func (r *Reconciler) windDown(t spec.Task, seen runtime.Task) {
 		return // a source came first
 	}
 	e := r.take(t)
-	e.fresh = false
 	if seen.ID != "" {
 		e.seen = seen
 		r.hold(e)
 	}
+	e.fresh = false
 	r.stop(e, spec.StopUserInitiated, "No source wants the task")
-	delete(r.strange, t.ID)
 	r.add(t.ID)
 	r.cfg.Logger.Info("a task that no source wants is wound down", "task", t.ID, "family", t.Family)
 }
