@@ -38,12 +38,12 @@ type verdict struct {
 func decide(path string, before state, f found, mayBeEmpty bool, memo *memo) decision {
 	if problem := guard(path, before, f, mayBeEmpty); problem != "" {
 		d := decision{next: before, problem: problem, ready: before.known, causes: map[string]string{}}
-		d.set = setOf(before.good)
+		d.set = setOf(before.good, sortedNames(before.good))
 		d.files = append(d.files, File{Path: path, Status: StatusInvalid, Reasons: []string{problem}, KeptGood: len(before.good) > 0})
 		for _, name := range sortedNames(before.good) {
 			d.files = append(d.files, File{
 				Path: filepath.Join(path, name), Status: StatusInvalid, KeptGood: true,
-				Documents: slices.Clone(before.good[name].documents), Reasons: []string{"the directory is not followed at present; the last good content counts"},
+				Documents: before.good[name].documents, Reasons: []string{"the directory is not followed at present; the last good content counts"},
 			})
 		}
 		return d
@@ -88,6 +88,7 @@ type judgement struct {
 	refused map[string]*verdict // by name
 	counts  map[string]*content // by name
 	kept    map[string]string   // files that are gone and still count: why
+	order   []string            // the names of counts, sorted; nil when they have changed
 	memo    *memo
 }
 
@@ -104,10 +105,19 @@ func (j *judgement) refuse(name, status, cause string, why ...string) bool {
 	}
 	j.refused[name] = &verdict{status, cause, why}
 	delete(j.counts, name)
+	j.order = nil
 	if good := j.before.good[name]; good != nil {
 		j.counts[name] = good
 	}
 	return true
+}
+
+// names are the names of the files that count, sorted.
+func (j *judgement) names() []string {
+	if j.order == nil {
+		j.order = sortedNames(j.counts)
+	}
+	return j.order
 }
 
 // alone judges each file by itself.
@@ -123,6 +133,7 @@ func (j *judgement) alone() {
 			j.counts[e.name] = e.content
 		}
 	}
+	j.order = nil
 }
 
 // isNew tells whether a file's content of this scan counts, and not that of one before.
@@ -134,7 +145,7 @@ func (j *judgement) isNew(name string) bool {
 // before together cannot conflict, so of two that do, at least one is new.
 func (j *judgement) duplicates() (changed bool) {
 	first := make(map[identity]string, len(j.counts))
-	for _, name := range sortedNames(j.counts) {
+	for _, name := range j.names() {
 		for _, id := range j.counts[name].names {
 			other, taken := first[id]
 			if !taken {
@@ -160,7 +171,7 @@ func (j *judgement) duplicates() (changed bool) {
 // that is gone stays for as long as a service names it.
 func (j *judgement) references() (changed bool) {
 	definitions := j.definitions()
-	for _, name := range sortedNames(j.counts) {
+	for _, name := range j.names() {
 		c := j.counts[name]
 		isNew := j.isNew(name) && j.before.good[name] != c
 		for i := range c.services {
@@ -202,6 +213,7 @@ func (j *judgement) restore(family string, s *Service) bool {
 		}
 		j.kept[name] = path + ": is gone, but " + why
 		j.counts[name] = j.before.good[name]
+		j.order = nil
 		return true
 	}
 	return false
@@ -212,13 +224,13 @@ func (j *judgement) restore(family string, s *Service) bool {
 func (j *judgement) shadows() (changed bool) {
 	named := map[string]bool{}
 	services := map[string]string{}
-	for _, name := range sortedNames(j.counts) {
+	for _, name := range j.names() {
 		for _, s := range j.counts[name].services {
 			named[Family(s.Service.TaskDefinition)] = true
 			services[s.Service.ServiceName] = name
 		}
 	}
-	for _, name := range sortedNames(j.counts) {
+	for _, name := range j.names() {
 		for _, d := range j.counts[name].definitions {
 			family := d.TaskDefinition.Family
 			other, taken := services[family]
@@ -259,9 +271,10 @@ func (j *judgement) definitions() map[string]source {
 // decision writes the judgement up.
 func (j *judgement) decision() decision {
 	d := decision{
-		next: state{known: true, good: j.counts}, set: setOf(j.counts), causes: map[string]string{}, ready: true,
+		next: state{known: true, good: j.counts}, set: setOf(j.counts, j.names()), causes: map[string]string{}, ready: true,
 	}
-	ports := portWarnings(j.counts, sortedNames(j.counts))
+	d.files = make([]File, 0, len(j.found.entries)+len(j.kept))
+	ports := portWarnings(j.counts, j.names())
 	for _, e := range j.found.entries {
 		file := File{Path: filepath.Join(j.path, e.name), Status: StatusAccepted}
 		if e.ignored != "" {
@@ -275,16 +288,16 @@ func (j *judgement) decision() decision {
 			d.causes[file.Path] = v.cause
 		}
 		if counts != nil {
-			file.Documents = slices.Clone(counts.documents)
+			file.Documents = counts.documents
 			file.Warnings = slices.Concat(e.warnings, counts.warnings, ports[e.name])
 		}
 		d.files = append(d.files, file)
 	}
-	for _, name := range sortedNames(j.counts) {
+	for _, name := range j.names() {
 		if why := j.kept[name]; why != "" {
 			path := filepath.Join(j.path, name)
 			d.causes[path] = causeReference
-			d.files = append(d.files, File{Path: path, Status: StatusInvalid, Reasons: []string{why}, KeptGood: true, Documents: slices.Clone(j.counts[name].documents)})
+			d.files = append(d.files, File{Path: path, Status: StatusInvalid, Reasons: []string{why}, KeptGood: true, Documents: j.counts[name].documents})
 		}
 	}
 	slices.SortFunc(d.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
@@ -296,10 +309,14 @@ func (j *judgement) decision() decision {
 }
 
 // setOf is everything that counts, in order.
-func setOf(good map[string]*content) Set {
-	var s Set
+func setOf(good map[string]*content, names []string) Set {
+	var definitions, services int
+	for _, c := range good {
+		definitions, services = definitions+len(c.definitions), services+len(c.services)
+	}
+	s := Set{Definitions: make([]Definition, 0, definitions), Services: make([]Service, 0, services)}
 	sum := sha256.New()
-	for _, name := range sortedNames(good) {
+	for _, name := range names {
 		c := good[name]
 		s.Definitions = append(s.Definitions, c.definitions...)
 		s.Services = append(s.Services, c.services...)

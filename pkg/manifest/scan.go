@@ -92,7 +92,7 @@ func (s *scanner) scan(full bool) found {
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 
-	var f found
+	f := found{entries: make([]entry, 0, len(list))}
 	seen := make(map[string]cached, len(list))
 	for _, d := range list {
 		name := d.Name()
