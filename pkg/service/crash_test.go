@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,11 +205,11 @@ func isNew(t spec.Task) bool {
 // failing is a disk that takes no task while full.
 type failing struct {
 	hooked
-	full *bool
+	full *atomic.Bool
 }
 
 func (f failing) SaveTask(t spec.Task) error {
-	if *f.full {
+	if f.full.Load() {
 		return errors.New("no space left on device")
 	}
 	return f.hooked.SaveTask(t)
@@ -220,7 +221,8 @@ func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		c := n.config()
-		full := true
+		var full atomic.Bool
+		full.Store(true)
 		c.Records = failing{c.Records.(hooked), &full}
 		s := n.startWith(c, web(def("web")))
 		wait(10 * time.Second)
@@ -230,7 +232,7 @@ func TestDiskFull(t *testing.T) {
 		if _, err := s.RunTask(def("once")); err == nil {
 			t.Error("a task was run without a record")
 		}
-		full = false
+		full.Store(false)
 		wait(10 * time.Second)
 		n.steady(s, "web", "web:1", "web:1")
 		n.stop()
