@@ -1,27 +1,27 @@
 // Package network gives containers their network, in process: netlink for bridge, veth
 // pairs and addresses, nftables for published and steady ports, and no other program.
 //
-//	        outside                 the host                        a container
-//	   ┌──────────────┐   ┌─────────────────────────────┐   ┌───────────────────────┐
-//	   │ client ──────┼──►│ eth0 ─► table inet ecsd0    │   │                       │
-//	   └──────────────┘   │         tcp 8080 → .2 : 80  │   │                       │
-//	     127.0.0.1:8080 ──┼───────►       │             │   │                       │
-//	         [::1]:8080 ──┼─► proxy ──┐   ▼             │   │                       │
-//	                      │           └► ecsd0 ─ ecXXXX ┼───┼─ eth0 172.30.0.2      │
-//	                      │              172.30.0.1     │   │       fdXX:…::2       │
-//	                      │              fdXX:…::1      │   │                       │
-//	                      └─────────────────────────────┘   └───────────────────────┘
+//	     outside                 the host                        a container
+//	┌──────────────┐   ┌─────────────────────────────┐   ┌───────────────────────┐
+//	│ client ──────┼──►│ eth0 ─► table inet ecsd0    │   │                       │
+//	└──────────────┘   │         tcp 8080 → .2 : 80  │   │                       │
+//	  127.0.0.1:8080 ──┼───────►       │             │   │                       │
+//	      [::1]:8080 ──┼─► proxy ──┐   ▼             │   │                       │
+//	                   │           └► ecsd0 ─ ecXXXX ┼───┼─ eth0 172.30.0.2      │
+//	                   │              172.30.0.1     │   │       fdXX:…::2       │
+//	                   │              fdXX:…::1      │   │                       │
+//	                   └─────────────────────────────┘   └───────────────────────┘
 //
 // An attachment is one network namespace with its place in this picture. It is a value
 // that the caller keeps across restarts; what the machine has of it is compared with that
 // value and put right, never the other way round:
 //
-//	            Attach                    Detach
-//	 (absent) ──────────► attached ────────────────► (absent)
-//	                      │      ▲
-//	     others break it  │      │ Attach again, Repair, Run's timer
-//	                      ▼      │
-//	                      damaged ── Check says what is missing
+//	           Attach                    Detach
+//	(absent) ──────────► attached ────────────────► (absent)
+//	                     │      ▲
+//	    others break it  │      │ Attach again, Repair, Run's timer
+//	                     ▼      │
+//	                     damaged ── Check says what is missing
 //
 // What keeps serving when the agent is gone is all in the kernel: the pins of the
 // namespaces, the bridge, the table. What ends with it are its sockets: those that keep

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,17 +8,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 
 	"ecsd/pkg/runtime"
 )
@@ -55,7 +50,12 @@ func TestRestart(t *testing.T) {
 		open = append(open, c)
 	}
 
+	w.open(t, a, b) // drops the backends that are gone
+	before := must(generation())(t)
 	w.open(t, a, b)
+	if after := must(generation())(t); after != before {
+		t.Errorf("a restart at which nothing had changed changed the rule set, from generation %d to %d", before, after)
+	}
 
 	for _, c := range open {
 		if err := echoes(c); err != nil {
@@ -168,6 +168,15 @@ func TestAttachChangesPorts(t *testing.T) {
 			t.Errorf("port %s: got %s, want %s", port, got, want)
 		}
 	}
+	// A port that cannot be had costs a container that lives neither.
+	w.attach(t, "c", PortRequest{ContainerPort: 80, HostPort: 8082})
+	_, err := w.Attach(t.Context(), Request{ID: "a", Ports: []PortRequest{{ContainerPort: 80, HostPort: 8082}}}, &b)
+	wantInUse(t, err, 8082, "container c")
+	again := must(w.Attach(t.Context(), Request{ID: "a", Ports: []PortRequest{{ContainerPort: 80, HostPort: 8081}}}, &b))(t)
+	if again.IPv4 != a.IPv4 || again.HostInterface != a.HostInterface {
+		t.Errorf("moved from %+v to %+v", a, again)
+	}
+	expect(t, w.outside, "tcp", "10.9.0.1:8081", "a 10.9.0.2")
 }
 
 func TestLoopbackOnly(t *testing.T) {
@@ -350,6 +359,10 @@ func TestRepair(t *testing.T) {
 			nft.FlushChain(&nftables.Chain{Table: table, Name: serviceChain(hostPort{"tcp", 90})})
 			check(t, nft.Flush())
 		}, true},
+		{"another version's table", func() {
+			nft.DelChain(&nftables.Chain{Table: table, Name: marker(chains(w.layout))})
+			check(t, nft.Flush())
+		}, true},
 		{"delete elements", func() { nft.FlushSet(ipv4.pubMap(table, mapPub4)); check(t, nft.Flush()) }, true},
 		{"delete bridge", func() { check(t, w.links.LinkDel(bridge())) }, true},
 		{"bridge down", func() { check(t, w.links.LinkSetDown(bridge())) }, true},
@@ -408,254 +421,6 @@ func TestAttachHeals(t *testing.T) {
 	check(t, w.Check(t.Context(), a))
 }
 
-// TestServiceRoll: backends are swapped again and again under load, and no request fails.
-func TestServiceRoll(t *testing.T) {
-	w := newWorld(t)
-	w.run(t)
-	ctx := t.Context()
-	a, b := w.attach(t, "a"), w.attach(t, "b")
-	serve(t, a.Namespace, "a", ":80")
-	serve(t, b.Namespace, "b", ":80")
-	set := func(backends ...netip.AddrPort) {
-		check(t, w.SetServicePorts(ctx, "web", []runtime.ServicePort{{Port: 90, Protocol: "tcp", Backends: backends}}))
-	}
-	set(backend(a, 80))
-	long := must(connect(w.outside, "tcp", "10.9.0.1:90"))(t)
-	defer func() { _ = long.Close() }()
-	if got := outcome(greeting(long)); got != "a 10.9.0.2" {
-		t.Fatal(got)
-	}
-
-	var failed, served atomic.Int64
-	var clients sync.WaitGroup
-	loadCtx, stop := context.WithCancel(ctx)
-	for _, from := range []struct{ ns, to string }{
-		{w.outside, "10.9.0.1:90"}, {w.outside, "[fd09::1]:90"}, {"", "127.0.0.1:90"}, {"", "[::1]:90"}, {a.Namespace, "10.9.0.1:90"},
-	} {
-		clients.Go(func() {
-			for loadCtx.Err() == nil {
-				if got := try(from.ns, "tcp", from.to); !strings.HasPrefix(got, "a ") && !strings.HasPrefix(got, "b ") {
-					failed.Add(1)
-					t.Logf("%s: %s", from.to, got)
-				}
-				served.Add(1)
-			}
-		})
-	}
-	for i := range 100 {
-		before := served.Load()
-		switch i % 4 {
-		case 0:
-			set(backend(a, 80), backend(b, 80))
-		case 1:
-			set(backend(b, 80))
-		case 2:
-			set(backend(b, 80), backend(a, 80))
-		case 3:
-			set(backend(a, 80))
-		}
-		eventually(t, "some requests under each state", func() bool { return served.Load() > before+5 })
-	}
-	stop()
-	clients.Wait()
-	if failed.Load() > 0 {
-		t.Errorf("%d of %d requests failed", failed.Load(), served.Load())
-	}
-	// a left, and came back; what was established to it all the while lives.
-	set(backend(b, 80))
-	if err := echoes(long); err != nil {
-		t.Errorf("an established connection to a backend that left broke: %v", err)
-	}
-	for range 10 {
-		if got := try(w.outside, "tcp", "10.9.0.1:90"); got != "b 10.9.0.2" {
-			t.Fatalf("after a left: %s", got)
-		}
-	}
-	set()
-	for _, from := range []struct{ ns, to string }{{w.outside, "10.9.0.1:90"}, {w.outside, "[fd09::1]:90"}, {"", "127.0.0.1:90"}, {"", "[::1]:90"}, {a.Namespace, "10.9.0.1:90"}} {
-		if got := try(from.ns, "tcp", from.to); got != "refused" {
-			t.Errorf("without backends %s is %s", from.to, got)
-		}
-	}
-	check(t, w.SetServicePorts(ctx, "web", nil))
-	if got := w.HostPortsInUse(); len(got) != 0 {
-		t.Errorf("after the service: %v", got)
-	}
-	check(t, w.table.verify())
-}
-
-// TestServiceSpread: every backend gets its share, also programs on the host's network.
-func TestServiceSpread(t *testing.T) {
-	w := newWorld(t)
-	var to []netip.AddrPort
-	for _, id := range []string{"a", "b", "c"} {
-		x := w.attach(t, id)
-		serve(t, x.Namespace, id, ":80")
-		to = append(to, backend(x, 80))
-	}
-	serve(t, "", "host", ":7777")
-	to = append(to, netip.MustParseAddrPort("127.0.0.1:7777"))
-	check(t, w.SetServicePorts(t.Context(), "web", []runtime.ServicePort{{Port: 90, Backends: to}, {Port: 90, Protocol: "udp", Backends: to}}))
-	for _, proto := range []string{"tcp", "udp"} {
-		got := map[string]int{}
-		for range 200 {
-			name, _, _ := strings.Cut(try(w.outside, proto, "10.9.0.1:90"), " ")
-			got[name]++
-		}
-		for _, name := range []string{"a", "b", "c", "host"} {
-			if got[name] < 20 { // 50 expected; this low once in a million runs
-				t.Errorf("%s: %v", proto, got)
-			}
-		}
-		if len(got) != 4 {
-			t.Errorf("%s: %v", proto, got)
-		}
-	}
-	// The host's program on the steady port itself needs no help.
-	check(t, w.SetServicePorts(t.Context(), "own", []runtime.ServicePort{{Port: 7777, Backends: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:7777")}}}))
-	if got := try(w.outside, "tcp", "10.9.0.1:7777"); got != "host 10.9.0.2" {
-		t.Error(got)
-	}
-}
-
-// TestDetachLeavesServices: a task that died is no backend any more, told or not.
-func TestDetachLeavesServices(t *testing.T) {
-	w := newWorld(t)
-	a := must(w.Attach(t.Context(), Request{ID: "a"}, nil))(t)
-	b := w.attach(t, "b")
-	serve(t, b.Namespace, "b", ":80")
-	check(t, w.SetServicePorts(t.Context(), "web", []runtime.ServicePort{{Port: 90, Backends: []netip.AddrPort{backend(a, 80), backend(b, 80)}}}))
-	check(t, w.Detach(t.Context(), a))
-	for range 10 {
-		if got := try(w.outside, "tcp", "10.9.0.1:90"); got != "b 10.9.0.2" {
-			t.Fatal(got)
-		}
-	}
-}
-
-func TestServicePortsRefused(t *testing.T) {
-	for want, ports := range map[string][]runtime.ServicePort{
-		"want tcp or udp":   {{Port: 1, Protocol: "http"}},
-		"want 1 to 65535":   {{Port: 70000}},
-		"given twice":       {{Port: 1}, {Port: 1, Protocol: "tcp"}},
-		"want ADDRESS:PORT": {{Port: 1, Backends: []netip.AddrPort{{}}}},
-	} {
-		if got, err := servicePorts(ports); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: got %v, %v", ports, got, err)
-		}
-	}
-}
-
-// foreignTable makes a forward chain as another firewall would.
-func foreignTable(t *testing.T, family nftables.TableFamily, policy nftables.ChainPolicy, docker bool, rules ...[]expr.Any) {
-	t.Helper()
-	c := must(nftables.New())(t)
-	table := c.AddTable(&nftables.Table{Name: "filter", Family: family})
-	t.Cleanup(func() { c.DelTable(table); check(t, c.Flush()) })
-	forward := c.AddChain(&nftables.Chain{Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &policy})
-	if docker {
-		user := c.AddChain(&nftables.Chain{Name: "DOCKER-USER", Table: table})
-		c.AddRule(&nftables.Rule{Table: table, Chain: user, Exprs: verdict(expr.VerdictReturn, "")})
-		c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: verdict(expr.VerdictJump, "DOCKER-USER")})
-	}
-	for _, r := range rules {
-		c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: r})
-	}
-	check(t, c.Flush())
-}
-
-// TestForeignFirewalls: with Docker's, ufw's or firewalld's rules beside ours, everything
-// works that should, and what was not published is still not reached.
-func TestForeignFirewalls(t *testing.T) {
-	established := join(dnatted(false), ct(expr.CtKeySTATE, expr.CtStateBitESTABLISHED, true), accept())
-	dnat := join(dnatted(true), accept())
-	reject := exprs{&expr.Reject{Type: 2, Code: 3}}
-	for _, c := range []struct {
-		name string
-		make func(*testing.T)
-	}{
-		{"docker", func(t *testing.T) {
-			foreignTable(t, nftables.TableFamilyIPv4, nftables.ChainPolicyDrop, true)
-			foreignTable(t, nftables.TableFamilyIPv6, nftables.ChainPolicyDrop, true)
-		}},
-		{"ufw", func(t *testing.T) {
-			foreignTable(t, nftables.TableFamilyIPv4, nftables.ChainPolicyDrop, false, established)
-			foreignTable(t, nftables.TableFamilyIPv6, nftables.ChainPolicyDrop, false, established)
-		}},
-		{"firewalld", func(t *testing.T) {
-			foreignTable(t, nftables.TableFamilyINet, nftables.ChainPolicyAccept, false, established, dnat, reject)
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			a := w.attach(t, "a", PortRequest{ContainerPort: 80, HostPort: 8080})
-			serve(t, a.Namespace, "a", ":80")
-			serve(t, w.outside, "outside", ":8080")
-			c.make(t)
-			if got := tryWithin(soon, a.Namespace, "tcp", "10.9.0.2:8080"); got == "outside 10.9.0.1" {
-				t.Fatal("the firewall of this test stops nothing")
-			}
-			for range 2 { // the second time there is nothing to do
-				check(t, w.Repair(t.Context()))
-			}
-			for _, c := range []struct{ from, to, want string }{
-				{w.outside, "10.9.0.1:8080", "a 10.9.0.2"},
-				{w.outside, "[fd09::1]:8080", "a fd09::2"},
-				{a.Namespace, "10.9.0.2:8080", "outside 10.9.0.1"},
-				{a.Namespace, "[fd09::2]:8080", "outside fd09::1"},
-				{a.Namespace, "10.9.0.1:8080", "a 10.79.0.1"},
-				{w.outside, a.IPv4.String() + ":80", "dropped"},
-			} {
-				expect(t, c.from, "tcp", c.to, c.want)
-			}
-			if again := must(w.passForeign())(t); len(again) != 0 {
-				t.Errorf("rules were added once more: %v", again)
-			}
-			nft := must(nftables.New())(t)
-			check(t, w.unpassForeign())
-			if bs := must(w.blockers(nft))(t); len(bs) == 0 || bs[0].found != [2]bool{} {
-				t.Errorf("after taking the rules out: %+v", bs)
-			}
-		})
-	}
-}
-
-// TestNoRouter: forwarding that was switched on for containers does not make the host a
-// router between its other interfaces; forwarding that was on before stays what it was.
-func TestNoRouter(t *testing.T) {
-	w := newWorld(t)
-	far := t.TempDir() + "/far"
-	check(t, newNamespace(far, func() error { return nil }))
-	t.Cleanup(func() { check(t, unpin(far)) })
-	// A second network of the host's: the container side of an attachment to another bridge
-	// serves as one.
-	second := Config{Bridge: "second0", CIDR: netip.MustParsePrefix("10.80.0.0/24"), RunDir: t.TempDir()}
-	t.Cleanup(func() { check(t, Remove(context.Background(), second)) })
-	n := must(Open(t.Context(), second, nil))(t)
-	defer n.Close()
-	x := must(n.Attach(t.Context(), Request{ID: "x"}, nil))(t)
-	serve(t, x.Namespace, "x", ":80")
-	// Without its own table nothing but ours keeps strangers out.
-	check(t, n.table.remove())
-	check(t, w.Repair(t.Context()))
-	if v4, v6 := w.table.opened(); !slices.Equal(v4, []string{"second0", "up0"}) && !slices.Equal(v4, []string{"up0"}) || !slices.Contains(v6, "up0") {
-		t.Errorf("opened: %v, %v", v4, v6)
-	}
-	for _, to := range []netip.Addr{x.IPv4, x.IPv6} {
-		expect(t, w.outside, "tcp", netip.AddrPortFrom(to, 80).String(), "dropped")
-	}
-	// The administrator makes it a router.
-	check(t, setSysctl("ipv4/ip_forward", "1"))
-	t.Cleanup(func() { check(t, setSysctl("ipv4/ip_forward", "0")) })
-	check(t, w.Repair(t.Context()))
-	if v4, _ := w.table.opened(); len(v4) != 0 {
-		t.Errorf("still closed to %v", v4)
-	}
-	if got := try(w.outside, "tcp", netip.AddrPortFrom(x.IPv4, 80).String()); got != "x 10.9.0.2" {
-		t.Errorf("a router that does not route: %s", got)
-	}
-}
-
 // TestOpenRefuses: what the operator must mend is said by name.
 func TestOpenRefuses(t *testing.T) {
 	w := newWorld(t)
@@ -682,93 +447,6 @@ func TestOpenRefuses(t *testing.T) {
 	check(t, os.WriteFile(w.layout.services, []byte(`{"version": 99}`), 0o600))
 	if n, err := Open(t.Context(), w.config, []Attachment{a}); err == nil || !strings.Contains(err.Error(), "version 99") {
 		t.Errorf("newer file: %v, %v", n, err)
-	}
-}
-
-// snapshot is what is on the machine of this network, to compare.
-func (w *world) snapshot(t testing.TB) string {
-	t.Helper()
-	var b strings.Builder
-	links := must(w.links.LinkList())(t)
-	n := 0
-	for _, l := range links {
-		if w.isHostSide(l) {
-			n++
-		}
-	}
-	fmt.Fprintf(&b, "host sides: %d\n", n)
-	pins, _ := os.ReadDir(w.layout.pins)
-	fmt.Fprintf(&b, "pins: %v\n", pins)
-	mounts := string(must(os.ReadFile("/proc/self/mounts"))(t))
-	fmt.Fprintf(&b, "mounts: %d\n", strings.Count(mounts, w.layout.pins))
-	nft := must(nftables.New())(t)
-	for _, s := range must(nft.GetSets(&nftables.Table{Name: w.layout.table, Family: nftables.TableFamilyINet}))(t) {
-		fmt.Fprintf(&b, "%s: %d elements\n", s.Name, len(must(nft.GetSetElements(s))(t)))
-	}
-	fds := must(os.ReadDir("/proc/self/fd"))(t)
-	sockets := 0
-	for _, fd := range fds {
-		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.HasPrefix(to, "socket:") {
-			sockets++
-		}
-	}
-	fmt.Fprintf(&b, "sockets: %d, held ports: %v, addresses: %v\n", sockets, w.book.held, w.pool.used)
-	return b.String()
-}
-
-// TestLeaks: 200 containers come and go, eight at a time; then everything is as before.
-func TestLeaks(t *testing.T) {
-	w := newWorld(t)
-	ctx := t.Context()
-	before := w.snapshot(t)
-	var workers sync.WaitGroup
-	ids := make(chan int)
-	for range 8 {
-		workers.Go(func() {
-			for i := range ids {
-				r := Request{ID: fmt.Sprintf("c%d", i), Ports: []PortRequest{{ContainerPort: 80}, {ContainerPort: 53, Protocol: "udp"}, {Range: "100-102"}}}
-				a, err := w.Attach(ctx, r, nil)
-				if err == nil {
-					err = errors.Join(w.Check(ctx, a), w.Detach(ctx, a))
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for i := range 200 {
-		ids <- i
-	}
-	close(ids)
-	workers.Wait()
-	check(t, w.Repair(ctx))
-	eventually(t, "all as before", func() bool { return w.snapshot(t) == before })
-	check(t, w.table.verify())
-}
-
-// TestRunEnds: Run ends with its context, with all it began.
-func TestRunEnds(t *testing.T) {
-	w := newWorld(t)
-	a := w.attach(t, "a", PortRequest{ContainerPort: 80, HostPort: 8080})
-	serve(t, a.Namespace, "a", ":80")
-	ignore := goleak.IgnoreCurrent()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	c := must(connect("", "tcp", "[::1]:8080"))(t)
-	defer func() { _ = c.Close() }()
-	must(greeting(c))(t)
-	check(t, echoes(c))
-	cancel()
-	check(t, <-done)
-	goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("ecsd/pkg/runtime/containerd/network.serve.func1.1.1"))
-	if err := echoes(c); err == nil {
-		t.Error("the proxy still copies")
-	}
-	// The kernel's part goes on.
-	if got := try(w.outside, "tcp", "10.9.0.1:8080"); got != "a 10.9.0.2" {
-		t.Error(got)
 	}
 }
 

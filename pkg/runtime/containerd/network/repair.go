@@ -39,8 +39,8 @@ func (n *Network) Repair(ctx context.Context) (err error) {
 		return err
 	}
 	passed, err := n.passForeign()
-	if err != nil {
-		return err
+	if err != nil { // everything of ours is in place
+		n.log.Warn("other firewalls on this host could not be looked at; they may stop forwarded packets", "error", err)
 	}
 	for _, where := range passed {
 		n.log.Warn("another firewall would have stopped forwarded packets: added rules that let the bridge pass", "where", where)

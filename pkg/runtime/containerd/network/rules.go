@@ -1,6 +1,9 @@
 package network
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"strconv"
 
@@ -199,6 +202,24 @@ func chains(l layout) []chain {
 				exprs{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}),
 		}},
 	}
+}
+
+// marker names an empty chain that stands for the version of the chains above: a table made
+// by another ecsd, or for another network, has another.
+func marker(cs []chain) string {
+	h := sha256.New()
+	for _, c := range cs {
+		_, _ = fmt.Fprintln(h, c.name, c.kind, c.hook != nil) // a hash takes everything
+		if c.hook != nil {
+			_, _ = fmt.Fprintln(h, *c.hook, *c.priority)
+		}
+		for _, rule := range c.rules {
+			for _, e := range rule {
+				_, _ = fmt.Fprintf(h, "%T %+v\n", e, e)
+			}
+		}
+	}
+	return "version_" + hex.EncodeToString(h.Sum(nil)[:4])
 }
 
 // The shapes of maps and sets.

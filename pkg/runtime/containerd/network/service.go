@@ -5,8 +5,8 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,56 +32,77 @@ func (f family) reach(l layout, a netip.AddrPort) netip.AddrPort {
 // serviceChain is the chain that spreads the connections for a service port.
 func serviceChain(p hostPort) string { return fmt.Sprintf("svc_%s_%d", p.proto, p.port) }
 
-// serviceRules is that chain's content: its maps, with their elements, and its rules.
-//
-//	chain svc_tcp_80 {
-//		dnat ip  to numgen random mod 3 map @svc_tcp_80_v4    # 0 : 172.30.0.2 . 8080, …
-//		dnat ip6 to numgen random mod 3 map @svc_tcp_80_v6
-//		redirect to numgen random mod 1 map @svc_tcp_80_local # programs on the host's own network
-//	}
-//
-// A number that has no element in a map falls through to the next rule.
-func serviceRules(t *nftables.Table, l layout, v6 bool, p hostPort, b backends) (sets []filledSet, rules [][]expr.Any) {
-	name := serviceChain(p)
-	index := func(i int) []byte { return binaryutil.NativeEndian.PutUint32(uint32(i)) }
-	numbers := func(suffix string, data nftables.SetDatatype) filledSet {
-		return filledSet{set: &nftables.Set{Table: t, Name: name + suffix, IsMap: true, KeyByteOrder: binaryutil.NativeEndian, KeyType: nftables.TypeMark, DataType: data}}
-	}
-	spread := func(f family, suffix string) {
-		s := numbers(suffix, nftables.MustConcatSetType(f.dataType, nftables.TypeInetService))
-		n := 0 // backends that this family reaches, in the container's namespace or on the host
-		for _, a := range b {
-			if to := f.reach(l, a); local(a.Addr()) {
-				n++
-			} else if to.IsValid() {
-				s.elements = append(s.elements, nftables.SetElement{Key: index(n), Val: target(to)})
-				n++
-			}
-		}
-		if len(s.elements) > 0 {
-			sets = append(sets, s)
-			rules = append(rules, join(f.only(), random(n), translate(s.set.Name, reg1), f.dnat()))
-		}
-	}
-	spread(ipv4, "_v4")
-	if v6 {
-		spread(ipv6, "_v6")
-	}
-	own := numbers("_local", nftables.TypeInetService)
-	for _, a := range b {
-		if local(a.Addr()) {
-			own.elements = append(own.elements, nftables.SetElement{Key: index(len(own.elements)), Val: []byte{byte(a.Port() >> 8), byte(a.Port())}})
-		}
-	}
-	if n := len(own.elements); n > 0 {
-		sets = append(sets, own)
-		rules = append(rules, join(random(n), translate(own.set.Name, reg1), exprs{&expr.Redir{RegisterProtoMin: reg1}}))
-	}
-	return sets, rules
+// serviceRule is one rule of such a chain. The comment says what it does, wholly: two rules
+// with the same comment are the same.
+type serviceRule struct {
+	exprs   []expr.Any
+	comment string
 }
 
-func random(n int) exprs {
-	return exprs{&expr.Numgen{Register: reg1, Type: unix.NFT_NG_RANDOM, Modulus: uint32(n)}}
+func (r serviceRule) userData() []byte {
+	return userdata.AppendString(nil, userdata.TypeComment, r.comment)
+}
+
+// serviceRules is the content of a service port's chain:
+//
+//	chain svc_tcp_80 {
+//		meta nfproto ipv4 numgen random mod 3 0 dnat ip to 172.30.0.2:8080
+//		meta nfproto ipv4 numgen random mod 2 0 dnat ip to 172.30.0.3:8080
+//		meta nfproto ipv4 dnat ip to 172.30.0.4:8080
+//		(the same for ipv6)
+//	}
+//
+// One rule for each backend rather than one rule with a map of them: the kernel shows a
+// packet all rules of one generation, but looks a map's elements up in the generation of
+// that moment, so a packet that meets a change can find the map of old already empty. Under
+// load one connection in some thousands was refused that way.
+func serviceRules(l layout, v6 bool, b backends) []serviceRule {
+	families := []family{ipv4}
+	if v6 {
+		families = append(families, ipv6)
+	}
+	var out []serviceRule
+	for _, f := range families {
+		var reached backends
+		for _, a := range b {
+			if local(a.Addr()) {
+				reached = append(reached, a)
+			} else if to := f.reach(l, a); to.IsValid() {
+				reached = append(reached, to)
+			}
+		}
+		for i, a := range reached {
+			left := len(reached) - i
+			out = append(out, serviceRule{
+				exprs:   join(f.only(), oneIn(left), f.sendTo(a)),
+				comment: fmt.Sprintf("%s %d of %d", a, i+1, len(reached)),
+			})
+		}
+	}
+	return out
+}
+
+// oneIn matches at random, one packet in n.
+func oneIn(n int) exprs {
+	if n == 1 {
+		return nil
+	}
+	return exprs{
+		&expr.Numgen{Register: reg1, Type: unix.NFT_NG_RANDOM, Modulus: uint32(n)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: make([]byte, 4)},
+	}
+}
+
+// sendTo translates to one backend.
+func (f family) sendTo(a netip.AddrPort) exprs {
+	port := []byte{byte(a.Port() >> 8), byte(a.Port())}
+	if local(a.Addr()) {
+		return exprs{&expr.Immediate{Register: reg1, Data: port}, &expr.Redir{RegisterProtoMin: reg1}}
+	}
+	return append(exprs{
+		&expr.Immediate{Register: reg1, Data: a.Addr().AsSlice()},
+		&expr.Immediate{Register: f.regPort, Data: port},
+	}, f.dnat()...)
 }
 
 func serviceElements(p hostPort) []nftables.SetElement {

@@ -74,19 +74,15 @@ func (b batch) deleteElements(s *nftables.Set, es []nftables.SetElement) error {
 	return nil
 }
 
-func (b batch) addSet(f filledSet) error {
-	f.set.ID = setIDs.Add(1)
-	if err := b.AddSet(f.set, nil); err != nil {
-		return err
-	}
-	return b.addElements(f.set, f.elements)
-}
-
-// setContents gives the whole contents at once and replaces the table.
+// setContents gives the whole contents at once. It replaces the table, unless an earlier
+// life of the agent left it just so.
 func (t *table) setContents(c contents) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.want = c
+	if t.verifyLocked() == nil {
+		return nil
+	}
 	return t.replace()
 }
 
@@ -149,7 +145,7 @@ func (t *table) setServices(changes map[hostPort]backends) error {
 		for p, to := range changes {
 			have, is := before[p]
 			if is {
-				if err := b.removeService(t.layout, t.v6, p, have, to == nil); err != nil {
+				if err := b.removeService(p, have, to == nil); err != nil {
 					return err
 				}
 			}
@@ -166,14 +162,8 @@ func (t *table) setServices(changes map[hostPort]backends) error {
 // addService fills the chain of a service port, and leads to it when it is new.
 func (b batch) addService(l layout, v6 bool, p hostPort, to backends, isNew bool) error {
 	c := b.AddChain(&nftables.Chain{Name: serviceChain(p), Table: b.t})
-	sets, rules := serviceRules(b.t, l, v6, p, to)
-	for _, s := range sets {
-		if err := b.addSet(s); err != nil {
-			return err
-		}
-	}
-	for _, r := range rules {
-		b.AddRule(&nftables.Rule{Table: b.t, Chain: c, Exprs: r})
+	for _, r := range serviceRules(l, v6, to) {
+		b.AddRule(&nftables.Rule{Table: b.t, Chain: c, Exprs: r.exprs, UserData: r.userData()})
 	}
 	if len(to) == 0 {
 		if err := b.addElements(refusedSet(b.t), []nftables.SetElement{{Key: p.key()}}); err != nil {
@@ -187,7 +177,7 @@ func (b batch) addService(l layout, v6 bool, p hostPort, to backends, isNew bool
 }
 
 // removeService empties the chain of a service port, and with whole takes it away.
-func (b batch) removeService(l layout, v6 bool, p hostPort, have backends, whole bool) error {
+func (b batch) removeService(p hostPort, have backends, whole bool) error {
 	c := &nftables.Chain{Name: serviceChain(p), Table: b.t}
 	if whole {
 		if err := b.deleteElements(servicesMap(b.t), serviceElements(p)); err != nil {
@@ -195,10 +185,6 @@ func (b batch) removeService(l layout, v6 bool, p hostPort, have backends, whole
 		}
 	}
 	b.FlushChain(c)
-	sets, _ := serviceRules(b.t, l, v6, p, have)
-	for _, s := range sets {
-		b.DelSet(s.set)
-	}
 	if whole {
 		b.DelChain(c)
 	}
@@ -274,6 +260,7 @@ func (t *table) replace() error {
 		}
 		b.AddChain(nc)
 	}
+	b.AddChain(&nftables.Chain{Name: marker(cs), Table: b.t})
 	for p, to := range t.want.services {
 		if err := b.addService(t.layout, t.v6, p, to, false); err != nil {
 			return err
@@ -298,8 +285,7 @@ func (t *table) replace() error {
 	return nil
 }
 
-// sets lists the maps and sets of the table with what is in them, but for those of
-// services' chains.
+// sets lists the maps and sets of the table with what is in them.
 func (c contents) sets(t *nftables.Table) []filledSet {
 	var e4, e6 []nftables.SetElement
 	for _, ms := range c.published {
@@ -369,22 +355,23 @@ func (t *table) compare(b batch) error {
 	missing := func(what string) error {
 		return fmt.Errorf("nftables table inet %s: %s is not as it should be", t.layout.table, what)
 	}
+	if _, err := b.ListChain(b.t, marker(chains(t.layout))); err != nil {
+		return missing("its version")
+	}
 	for _, c := range chains(t.layout) {
 		rules, err := b.GetRules(b.t, &nftables.Chain{Name: c.name, Table: b.t})
 		if err != nil || len(rules) != len(c.rules) {
 			return missing("chain " + c.name)
 		}
 	}
-	wanted := t.want.sets(b.t)
 	for p, to := range t.want.services {
-		sets, want := serviceRules(b.t, t.layout, t.v6, p, to)
 		rules, err := b.GetRules(b.t, &nftables.Chain{Name: serviceChain(p), Table: b.t})
-		if err != nil || len(rules) != len(want) {
+		same := func(have *nftables.Rule, want serviceRule) bool { return bytes.Equal(have.UserData, want.userData()) }
+		if err != nil || !slices.EqualFunc(rules, serviceRules(t.layout, t.v6, to), same) {
 			return missing("chain " + serviceChain(p))
 		}
-		wanted = append(wanted, sets...)
 	}
-	for _, s := range wanted {
+	for _, s := range t.want.sets(b.t) {
 		have, err := b.GetSetElements(s.set)
 		if err != nil || !sameElements(have, s.elements) {
 			return missing("set " + s.set.Name)
