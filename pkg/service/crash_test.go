@@ -83,7 +83,7 @@ func TestCrashes(t *testing.T) {
 	var moments []moment
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		n.hook = func(what string) { moments = append(moments, n.moment(what)) }
+		n.listen(func(what string) { moments = append(moments, n.moment(what)) })
 		s := n.start(v1)
 		wait(10 * time.Second)
 		s.Set([]Desired{v2})
@@ -93,7 +93,7 @@ func TestCrashes(t *testing.T) {
 		}
 		wait(10 * time.Second)
 		n.steady(s, "web", "web:2", "web:2")
-		n.hook = nil
+		n.listen(nil)
 		n.stop()
 		moments = append(moments, n.moment("end"))
 	})

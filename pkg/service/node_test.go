@@ -41,7 +41,9 @@ type node struct {
 	events  []spec.Event
 	made    int
 	records *reconcile.Records // of the agent, which end tasks even when it does not run
-	hook    func(what string)  // called where the agent's state can be looked at
+
+	hookMu sync.Mutex        // guards hook
+	hook   func(what string) // called where the agent's state can be looked at
 }
 
 // simulated is a task on the node.
@@ -88,9 +90,18 @@ func (h hooked) SaveTask(t spec.Task) error {
 }
 
 func (n *node) call(what string) {
+	n.hookMu.Lock() // tasks are written side by side
+	defer n.hookMu.Unlock()
 	if n.hook != nil {
 		n.hook(what)
 	}
+}
+
+// listen makes hook the one that is called; nil: nobody is.
+func (n *node) listen(hook func(what string)) {
+	n.hookMu.Lock()
+	defer n.hookMu.Unlock()
+	n.hook = hook
 }
 
 func (n *node) event(e spec.Event) {
