@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ecsd/pkg/runtime"
 	"ecsd/pkg/runtime/fake"
 	"ecsd/pkg/spec"
 )
@@ -198,7 +197,7 @@ func newTask(containers ...spec.ContainerDefinition) spec.Task {
 	}
 }
 
-// box makes a container that runs a testbox command.
+// ctr makes a container that runs a testbox command.
 func ctr(name, command string, more ...func(*spec.ContainerDefinition)) spec.ContainerDefinition {
 	c := spec.ContainerDefinition{Name: name, Image: "registry.test/box", Command: strings.Fields(command), Memory: 64}
 	for _, m := range more {
@@ -251,5 +250,3 @@ func codeOf(s spec.TaskStatus, name string) string {
 	}
 	return "absent"
 }
-
-var _ = runtime.Task{}
