@@ -182,6 +182,8 @@ func TestHalfWritten(t *testing.T) {
 	fmt.Fprint(h, def("b", 82))
 	must(t, h.Close())
 	f.until("a b:82 c:81")
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, e := range f.events {
 		if e.Type == spec.EventWarning && !strings.Contains(e.Message, "being written") {
 			t.Errorf("warned: %+v", e)
@@ -454,21 +456,22 @@ func TestThousandEdits(t *testing.T) {
 func TestWithoutEvents(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var last string
-		sets := 0
+		var mu sync.Mutex
+		var sets []string
+		handed := func() []string { mu.Lock(); defer mu.Unlock(); return sets }
 		d := New(Config{Path: dir, Rescan: 30 * time.Second})
 		d.events = func(context.Context) (<-chan struct{}, func(), func(string) bool) {
 			return nil, func() {}, func(string) bool { return false }
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- d.Run(ctx, func(s Set) { last = defined(s); sets++ }) }()
+		go func() { done <- d.Run(ctx, func(s Set) { mu.Lock(); sets = append(sets, defined(s)); mu.Unlock() }) }()
 		expect := func(want string) {
 			t.Helper()
 			<-time.After(31 * time.Second)
 			synctest.Wait()
-			if last != want {
-				t.Errorf("set %q, want %q", last, want)
+			if got := handed(); len(got) == 0 || got[len(got)-1] != want {
+				t.Errorf("sets %q, want the last to be %q", got, want)
 			}
 		}
 		put(t, dir, "a.yaml", def("a", 1))
@@ -484,10 +487,11 @@ func TestWithoutEvents(t *testing.T) {
 		must(t, os.Rename(dir+".gone", dir))
 		put(t, dir, "a.yaml", def("a", 3))
 		expect("a:3")
-		before := sets
+		before := len(handed())
 		<-time.After(time.Hour)
-		if sets != before {
-			t.Errorf("%d sets were handed on while nothing changed", sets-before)
+		synctest.Wait()
+		if n := len(handed()); n != before {
+			t.Errorf("%d sets were handed on while nothing changed", n-before)
 		}
 		cancel()
 		if err := <-done; err != nil {
@@ -503,39 +507,41 @@ func TestGathering(t *testing.T) {
 	put(t, dir, "a.yaml", def("a", 1))
 	synctest.Test(t, func(t *testing.T) {
 		changed := make(chan struct{}, 1)
-		var scans []time.Time
+		var mu sync.Mutex
+		var all []time.Time
+		scans := func() []time.Time { mu.Lock(); defer mu.Unlock(); return all }
 		d := New(Config{Path: dir, Rescan: time.Hour})
 		d.events = func(context.Context) (<-chan struct{}, func(), func(string) bool) {
-			return changed, func() { scans = append(scans, time.Now()) }, nil
+			return changed, func() { mu.Lock(); all = append(all, time.Now()); mu.Unlock() }, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx, func(Set) {}) }()
 		pause := func(p time.Duration) { <-time.After(p); synctest.Wait() }
 		pause(time.Second)
-		scans = nil
+		first := len(scans())
 		start := time.Now()
 		changed <- struct{}{}
 		pause(time.Millisecond)
-		if len(scans) != 1 || scans[0] != start {
-			t.Fatalf("scans %v after an event at %v", scans, start)
+		if got := scans()[first:]; len(got) != 1 || got[0] != start {
+			t.Fatalf("scans %v after an event at %v", got, start)
 		}
 		changed <- struct{}{} // 1 ms later: gathered
 		pause(100 * time.Millisecond)
 		changed <- struct{}{}
 		pause(199 * time.Millisecond)
-		if len(scans) != 1 {
-			t.Fatalf("%d scans, want still 1", len(scans))
+		if n := len(scans()) - first; n != 1 {
+			t.Fatalf("%d scans, want still 1", n)
 		}
 		pause(2 * time.Millisecond)
-		if len(scans) != 2 {
-			t.Fatalf("%d scans, want 2", len(scans))
+		if n := len(scans()) - first; n != 2 {
+			t.Fatalf("%d scans, want 2", n)
 		}
 		for range 100 { // 10 s of an event every 100 ms
 			changed <- struct{}{}
 			pause(100 * time.Millisecond)
 		}
-		if n := len(scans) - 2; n < 4 || n > 6 {
+		if n := len(scans()) - first - 2; n < 4 || n > 6 {
 			t.Errorf("%d scans in 10 s of storm, want one in about 2 s", n)
 		}
 		cancel()
