@@ -81,6 +81,11 @@ func TestNothingLeaks(t *testing.T) {
 	warm := task("bridge", box("a", "exit", "0"))
 	m.start(r, warm)
 	m.remove(r, warm) // makes what is made once: bridge, parent cgroup, directories
+	trash := filepath.Join(m.config.DataDir, "trash")
+	m.eventually("the trash is emptied", func() bool {
+		left, err := os.ReadDir(trash)
+		return err == nil && len(left) == 0
+	})
 	before := m.inventory(r)
 
 	for _, mode := range []string{"bridge", "host", "none"} {
@@ -107,6 +112,11 @@ func TestNothingLeaks(t *testing.T) {
 		for _, thing := range after {
 			if !slices.Contains(before, thing) {
 				t.Errorf("leaked: %s", thing)
+			}
+		}
+		for _, thing := range before {
+			if !slices.Contains(after, thing) {
+				t.Errorf("lost: %s", thing)
 			}
 		}
 	}()

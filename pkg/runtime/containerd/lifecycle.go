@@ -37,6 +37,14 @@ func (r *Runtime) start(ctx context.Context, rec containers.Container) error {
 		return nil
 	}
 	if seen.Exited() {
+		// A run that nobody watches any more may not be over: never two at a time.
+		leaves, err := r.cgroups.Processes(rec.Labels[labelTask])
+		if err != nil {
+			return err
+		}
+		if n := len(leaves[rec.Labels[labelCgroup]]); n > 0 {
+			return fmt.Errorf("%d process(es) of its last run still live: %w", n, errdefs.ErrUnavailable)
+		}
 		if unwritten {
 			if err := r.writeExit(ctx, rec.ID, seen); err != nil {
 				return err

@@ -107,12 +107,21 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 }
 
 // Run does what has to go on beside the calls: the network's proxies and repairs, the
-// deletion of data of removed tasks, and the look whether containerd answers. It returns
+// deletion of data of removed tasks, and the look whether containerd answers. At its start
+// it sweeps up what crashes left behind. It returns
 // when ctx has ended and all that it started has ended too.
 func (r *Runtime) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.emptyTrash(ctx) })
 	wg.Go(func() { r.watch(ctx) })
+	wg.Go(func() {
+		if !r.waitServing(ctx) {
+			return
+		}
+		if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("cannot look for what crashes left behind", "error", err)
+		}
+	})
 	err := r.network.Run(ctx)
 	wg.Wait()
 	if ctx.Err() != nil {
