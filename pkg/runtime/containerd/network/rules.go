@@ -22,6 +22,7 @@ const (
 	chainPostrouting = "postrouting"
 	chainForward     = "forward"
 	chainInput       = "input"
+	chainOutgoing    = "outgoing"
 	mapPub4          = "pub4"
 	mapPub6          = "pub6"
 	mapServices      = "services"
@@ -194,13 +195,23 @@ func chains(l layout) []chain {
 			join(oif(expr.CmpOpNeq, br), ipv4.only(), newConn(), dnatted(false), exprs{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1}}, lookup(setOpened4), drop()),
 			join(oif(expr.CmpOpNeq, br), ipv6.only(), newConn(), dnatted(false), exprs{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1}}, lookup(setOpened6), drop()),
 		}},
-		// A service port without a backend refuses at once, on every address.
-		{name: chainInput, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: nftables.ChainPriorityFilter, rules: [][]expr.Any{
-			join(newConn(), compare(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_TCP}), toHost(), protoAndPort(), lookup(setRefused),
-				exprs{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
-			join(newConn(), toHost(), protoAndPort(), lookup(setRefused),
-				exprs{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}),
-		}},
+		// A service port without a backend refuses at once, on every address. What the host
+		// itself asks for is refused on its way out: past that, the connection tracking would
+		// remember the attempt, untranslated, and refuse whoever comes from the same port
+		// within ten seconds, backend or not.
+		{name: chainInput, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookInput, priority: nftables.ChainPriorityFilter, rules: refuse()},
+		{name: chainOutgoing, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityFilter, rules: refuse()},
+	}
+}
+
+// refuse answers new connections to the ports in the set of refused ones as a closed port
+// would.
+func refuse() [][]expr.Any {
+	return [][]expr.Any{
+		join(newConn(), compare(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_TCP}), toHost(), protoAndPort(), lookup(setRefused),
+			exprs{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
+		join(newConn(), toHost(), protoAndPort(), lookup(setRefused),
+			exprs{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}),
 	}
 }
 
