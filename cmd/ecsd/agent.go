@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +34,8 @@ and leaves its tasks running; the next agent takes them up again.`,
 		if os.Geteuid() != 0 {
 			return &exitError{exitDenied, "the agent must run as root: it makes namespaces, cgroups and firewall rules"}
 		}
+		// A reader of our output that goes away must not end the agent.
+		signal.Ignore(syscall.SIGPIPE)
 		err = agent.Run(cmd.Context(), c, warnings, agent.Build{Version: version, Revision: thisBuild().Revision})
 		if errors.Is(err, agent.ErrLocked) {
 			return &exitError{exitConflict, err.Error()}

@@ -26,6 +26,7 @@ func commands() []func() *cobra.Command {
 		newRestartCommand,
 		newWaitCommand,
 		newAgentCommand,
+		newConfigCommand,
 		newVersionCommand,
 	}
 }

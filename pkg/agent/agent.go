@@ -138,7 +138,7 @@ func newNode(ctx context.Context, c Config, build Build, log *slog.Logger) (n *n
 		DynamicPortRange: c.DynamicHostPorts, ReservedPorts: append(c.ReservedPorts, c.ReservedPortsUDP...),
 		RuntimeBinary: c.Runtime, LogBinary: logBinary,
 		PullBehavior: containerd.PullBehavior(c.PullBehavior), PullStallTimeout: c.PullInactivity, HostsDir: c.HostsDir,
-		SeccompArches: c.SeccompArches, AppArmor: appArmorProfile(), PidsLimit: c.PidsLimit,
+		SeccompArches: c.SeccompArches, AppArmor: appArmorProfile(), PidsLimit: c.PidsLimit, TaskPidsLimit: c.TaskPidsLimit, NoPrivileged: c.NoPrivileged,
 		Registerer: n.registry, Logger: log,
 	}); err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (n *node) run(ctx context.Context) error {
 			return introspect.ServeMetrics(ctx, public, introspect.MetricsHandler(n.registry, httpMetrics, n.log), n.c.MetricsWebConfig, n.log)
 		})
 	}
-	part("socket", localapi.New(n.localAPI()).Run)
+	part("socket", localapi.New(n.localAPI(httpMetrics)).Run)
 	part("runtime", n.runtime.Run)
 	part("health checks", n.prober.Run)
 	part("manifests", func(ctx context.Context) error { return n.manifests.Run(ctx, n.setDesired) })

@@ -26,7 +26,7 @@ func (n *node) introspection(m *introspect.Metrics) introspect.Config {
 }
 
 // localAPI is what the socket is told and may do.
-func (n *node) localAPI() localapi.Config {
+func (n *node) localAPI(m *introspect.Metrics) localapi.Config {
 	return localapi.Config{
 		Socket:         n.c.Socket,
 		Info:           n.info,
@@ -39,6 +39,7 @@ func (n *node) localAPI() localapi.Config {
 		StopTask:       n.services.StopTask,
 		RestartService: n.services.Restart,
 		Sync:           n.sync,
+		Instrument:     m.Wrap,
 		Log:            n.log,
 	}
 }

@@ -42,8 +42,9 @@ type Config struct {
 	DynamicHostPorts [2]uint16 // zero: the kernel's ephemeral range
 	ReservedPorts    []uint16
 	ReservedPortsUDP []uint16
-	ReservedMemory   int // MiB
-	PidsLimit        int64
+	ReservedMemory   int    // MiB
+	PidsLimit        int64  // of a container
+	TaskPidsLimit    int64  // of a task; 0: none
 	SeccompArches    string // all or native
 
 	StopTimeout   time.Duration
@@ -51,7 +52,7 @@ type Config struct {
 	CleanupJitter time.Duration
 	DrainPause    time.Duration
 	SteadyAfter   time.Duration
-	Privileged    bool // privileged containers allowed
+	NoPrivileged  bool // refuse privileged containers
 
 	LogLevel     slog.Level
 	LogFormat    string // text or json
@@ -61,13 +62,13 @@ type Config struct {
 
 // Setting is one variable as it was resolved, for `ecsd config` and the start-up log.
 type Setting struct {
-	Variable string
-	Flag     string
-	Value    string
-	Origin   string // default, file, environment or flag
-	Meaning  string
-	NoEffect string // why it has none here; "" when it has one
-	Secret   bool   // Value must not be shown
+	Variable string `json:"variable"`
+	Flag     string `json:"flag,omitempty"`
+	Value    string `json:"value"`
+	Origin   string `json:"origin"` // default, file, environment or flag
+	Meaning  string `json:"meaning,omitempty"`
+	NoEffect string `json:"noEffect,omitempty"` // why it has none here; "" when it has one
+	Secret   bool   `json:"secret,omitempty"`   // Value must not be shown
 }
 
 // variable is one thing that can be set: by flag, by environment variable of its name, or
@@ -116,15 +117,12 @@ func variables() []variable {
 		{name: "ECS_RESERVED_PORTS", def: "[22,51678,51679]", meaning: "TCP ports that no task gets", set: ports(func(c *Config) *[]uint16 { return &c.ReservedPorts })},
 		{name: "ECS_RESERVED_PORTS_UDP", def: "[]", meaning: "UDP ports that no task gets", set: ports(func(c *Config) *[]uint16 { return &c.ReservedPortsUDP })},
 		{name: "ECS_RESERVED_MEMORY", def: "0", meaning: "MiB of the host's memory that tasks do not get", set: integer(func(c *Config) *int { return &c.ReservedMemory }, 0, 1<<30)},
-		{name: "ECS_TASK_PIDS_LIMIT", def: "4096", meaning: "processes a container may have", set: pids},
+		{name: "ECSD_CONTAINER_PIDS_LIMIT", def: "4096", meaning: "processes a container may have", set: pids(func(c *Config) *int64 { return &c.PidsLimit })},
+		{name: "ECS_TASK_PIDS_LIMIT", meaning: "processes the containers of a task may have together; no limit when not set", set: pids(func(c *Config) *int64 { return &c.TaskPidsLimit })},
 		{name: "ECS_CONTAINER_STOP_TIMEOUT", def: "30s", meaning: "time from the stop signal to SIGKILL where the container names none", set: duration(func(c *Config) *time.Duration { return &c.StopTimeout }, time.Second)},
 		{name: "ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION", def: "3h", meaning: "how long a stopped task's containers and logs are kept", set: duration(func(c *Config) *time.Duration { return &c.CleanupWait }, time.Second)},
 		{name: "ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER", def: "0s", meaning: "random extra on top of it", set: duration(func(c *Config) *time.Duration { return &c.CleanupJitter }, 0)},
-		{name: "ECS_DISABLE_PRIVILEGED", def: "false", meaning: "refuse privileged containers", set: func(c *Config, v string) error {
-			disabled, err := strconv.ParseBool(v)
-			c.Privileged = !disabled
-			return err
-		}},
+		{name: "ECS_DISABLE_PRIVILEGED", def: "false", meaning: "refuse privileged containers", set: boolean(func(c *Config) *bool { return &c.NoPrivileged })},
 		{name: "ECS_LOGLEVEL", flag: "log-level", def: "info", meaning: "debug, info, warn or error", set: level},
 		{name: "ECS_LOG_OUTPUT_FORMAT", flag: "log-format", def: "text", meaning: "text (or logfmt) or json", set: choice(func(c *Config) *string { return &c.LogFormat }, "text", "json", "logfmt")},
 		{name: "ECS_LOG_MAX_FILE_SIZE_MB", def: "10", meaning: "size at which the agent's log file is rotated", set: integer(func(c *Config) *int { return &c.LogMaxSizeMB }, 1, 1<<20)},
@@ -275,13 +273,18 @@ func ports(field func(*Config) *[]uint16) func(*Config, string) error {
 	}
 }
 
-func pids(c *Config, v string) error {
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 1 || n > 4194304 {
-		return fmt.Errorf("%q: must be a whole number from 1 to 4194304", v)
+func pids(field func(*Config) *int64) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if v == "" {
+			return nil
+		}
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 1 || n > 4194304 {
+			return fmt.Errorf("%q: must be a whole number from 1 to 4194304", v)
+		}
+		*field(c) = n
+		return nil
 	}
-	c.PidsLimit = n
-	return nil
 }
 
 func level(c *Config, v string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"ecsd/pkg/deploy"
 	"ecsd/pkg/health"
@@ -22,7 +23,7 @@ func (n *node) buildLoops() (err error) {
 	}
 	if n.services, err = service.New(service.Config{
 		Dir: n.c.DataDir, Records: n.records, Balancer: n.runtime, Cluster: n.c.Cluster,
-		Options: deploy.Options{Stable: n.c.SteadyAfter, Drain: n.c.DrainPause},
+		Options: deploy.Options{Stable: orNone(n.c.SteadyAfter), Drain: orNone(n.c.DrainPause)},
 		Event:   n.event, Registerer: n.registry, Log: n.log,
 	}); err != nil {
 		return err
@@ -53,6 +54,14 @@ func (n *node) buildLoops() (err error) {
 		Log: n.log, Registerer: n.registry, Event: n.event,
 	})
 	return nil
+}
+
+// orNone turns a pause of nothing into what deploy.Options takes for one.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 // setDesired takes over what the manifests define: each service with its definition, and

@@ -124,7 +124,7 @@ func (r *Reconciler) pass(ctx context.Context, id string) (again time.Duration, 
 		}
 		status := Status(want, have)
 		steps := Plan(want, have, have.At)
-		status.Waiting = steps.Waiting
+		status.Waiting, status.Blocked = steps.Waiting, have.Blocked
 		todo, later := r.due(e, steps, done)
 		if assumed != nil && (len(todo) == 0 || status.LastStatus == spec.StatusStopped) {
 			assumed = nil // what is told, written down or left alone must have been seen

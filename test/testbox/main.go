@@ -59,7 +59,7 @@ var commands map[string]func(args []string) int
 
 func init() {
 	commands = map[string]func([]string) int{
-		"pause":  func([]string) int { <-terminated(); return 0 },
+		"pause": func([]string) int { <-terminated(); return 0 },
 		"ignore": func([]string) int {
 			for range terminated() { // taken, and nothing done about it
 			}

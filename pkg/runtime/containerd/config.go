@@ -60,7 +60,9 @@ type Config struct {
 
 	SeccompArches string // all or native; default all
 	AppArmor      string // profile; "" leaves containers unconfined
-	PidsLimit     int64  // default number of processes a container may have; 0 leaves it to pkg/spec
+	PidsLimit     int64  // processes a container may have; 0 is no limit
+	TaskPidsLimit int64  // processes the containers of a task may have together; 0 is no limit
+	NoPrivileged  bool   // refuse privileged containers (ECS_DISABLE_PRIVILEGED)
 
 	// Now is the clock; default runtime.Now.
 	Now        func() runtime.Time

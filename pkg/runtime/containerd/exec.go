@@ -139,7 +139,8 @@ func (e *execution) run(ctx context.Context, process *specs.Process) (runtime.Ex
 	copies.Go(func() { _, _ = out.ReadFrom(pipes.Stderr) })
 	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: e.container, ExecID: e.id}); err != nil {
 		pipes.Cancel()
-		err = errors.Join(errgrpc.ToNative(err), e.remove(ctx))
+		// A command that cannot run is the definition's fault, and says so.
+		err = errors.Join(startFault(errgrpc.ToNative(err)), e.remove(ctx))
 		pipes.Close()
 		copies.Wait()
 		return runtime.ExecResult{}, err

@@ -22,18 +22,20 @@ func (r *Runtime) specHost(string) spec.Host {
 		nofile.Max = 65536
 	}
 	return spec.Host{
-		Arch:            goarch,
-		Hostname:        r.host.hostname,
-		CgroupV2:        r.cgroups.Mode() != cgroup.V1,
-		SystemdCgroup:   r.cgroups.Mode() == cgroup.V2Systemd,
-		CgroupParent:    r.c.CgroupParent,
-		AppArmorProfile: r.c.AppArmor,
-		SeccompArches:   r.c.SeccompArches,
-		Capabilities:    r.host.capabilities,
-		InitBinary:      r.c.InitBinary,
-		SwapAccounting:  r.host.swapAccounting,
-		PidsLimit:       r.c.PidsLimit,
-		Ulimits:         spec.DefaultUlimits(nofile.Max),
+		Arch:               goarch,
+		Hostname:           r.host.hostname,
+		CgroupV2:           r.cgroups.Mode() != cgroup.V1,
+		SystemdCgroup:      r.cgroups.Mode() == cgroup.V2Systemd,
+		CgroupParent:       r.c.CgroupParent,
+		AppArmorProfile:    r.c.AppArmor,
+		SeccompArches:      r.c.SeccompArches,
+		Capabilities:       r.host.capabilities,
+		InitBinary:         r.c.InitBinary,
+		SwapAccounting:     r.host.swapAccounting,
+		PidsLimit:          r.c.PidsLimit,
+		TaskPidsLimit:      r.c.TaskPidsLimit,
+		PrivilegedDisabled: r.c.NoPrivileged,
+		Ulimits:            spec.DefaultUlimits(nofile.Max),
 	}
 }
 
