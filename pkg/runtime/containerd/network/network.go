@@ -254,6 +254,7 @@ func (n *Network) Run(ctx context.Context) error {
 // It is the last call, after Run has returned. Closed already it does nothing.
 func (n *Network) Close() {
 	n.sockets.closeAll()
+	n.table.close()
 	n.links.Close()
 }
 

@@ -51,9 +51,9 @@ func TestRestart(t *testing.T) {
 	}
 
 	w.open(t, a, b) // drops the backends that are gone
-	before := must(generation())(t)
+	before := w.generation(t)
 	w.open(t, a, b)
-	if after := must(generation())(t); after != before {
+	if after := w.generation(t); after != before {
 		t.Errorf("a restart at which nothing had changed changed the rule set, from generation %d to %d", before, after)
 	}
 
@@ -86,6 +86,13 @@ func TestRestart(t *testing.T) {
 	wantInUse(t, err, 8080, "container a")
 	_, err = w.Attach(t.Context(), Request{ID: "d", Ports: []PortRequest{{ContainerPort: 1, HostPort: 90}}}, nil)
 	wantInUse(t, err, 90, "service web")
+}
+
+func (w *world) generation(t *testing.T) uint32 {
+	t.Helper()
+	l := must(dial())(t)
+	defer l.close()
+	return must(l.generation())(t)
 }
 
 func wantInUse(t *testing.T, err error, port uint16, holder string) {

@@ -31,6 +31,7 @@ type table struct {
 	v6     bool // the host has IPv6
 
 	mu   sync.Mutex // guards all below, and orders the batches
+	line *line      // to the kernel; nil: not open
 	want contents
 	seen uint32 // generation of the kernel's rule set at which the table was last found whole; 0: never
 }
@@ -47,9 +48,31 @@ type batch struct {
 	t *nftables.Table
 }
 
+// batch begins a transaction, on a line that stays open: closing one makes the kernel
+// finish what it has still to free, which takes 10 ms after a deletion.
 func (t *table) batch() (batch, error) {
-	c, err := nftables.New(nftables.WithSockOptions(setBuffers))
-	return batch{c, &nftables.Table{Name: t.layout.table, Family: nftables.TableFamilyINet}}, err
+	if t.line == nil {
+		l, err := dial()
+		if err != nil {
+			return batch{}, fmt.Errorf("nftables: %w", err)
+		}
+		t.line = l
+	}
+	return batch{t.line.Conn, &nftables.Table{Name: t.layout.table, Family: nftables.TableFamilyINet}}, nil
+}
+
+// hangUp closes the line. After an error there may be answers on it that nobody has read.
+func (t *table) hangUp() {
+	if t.line != nil {
+		t.line.close()
+		t.line = nil
+	}
+}
+
+func (t *table) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hangUp()
 }
 
 // maxElements is how many elements go into one message: their list is an attribute, which
@@ -218,17 +241,18 @@ func (t *table) setOpened(v4, v6 []string) error {
 func (t *table) change(fill func(batch) error) error {
 	b, err := t.batch()
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	if err = fill(b); err == nil {
 		if err = b.Flush(); err == nil {
 			// Found whole before, and nobody but us changed anything since: whole still.
-			if gen, err := generation(); err == nil && t.seen != 0 && gen == t.seen+1 {
+			if gen, err := t.line.generation(); err == nil && t.seen != 0 && gen == t.seen+1 {
 				t.seen = gen
 			}
 			return nil
 		}
 	}
+	t.hangUp()
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("nftables table inet %s: %w (ecsd must run as root)", t.layout.table, err)
 	}
@@ -236,12 +260,17 @@ func (t *table) change(fill func(batch) error) error {
 }
 
 // replace makes the table anew with all that it should hold, in one batch.
-func (t *table) replace() error {
+func (t *table) replace() (err error) {
 	t.seen = 0
 	b, err := t.batch()
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
+	defer func() {
+		if err != nil {
+			t.hangUp()
+		}
+	}()
 	// Deleting what is not there would fail the batch, so it is made first.
 	b.AddTable(b.t)
 	b.DelTable(b.t)
@@ -337,7 +366,7 @@ func (t *table) verifyLocked() error {
 	if err != nil {
 		return err
 	}
-	gen, err := generation()
+	gen, err := t.line.generation()
 	if err != nil {
 		return err
 	}
@@ -345,6 +374,7 @@ func (t *table) verifyLocked() error {
 		return nil
 	}
 	if err := t.compare(b); err != nil {
+		t.hangUp()
 		return err
 	}
 	t.seen = gen
@@ -412,6 +442,9 @@ func (t *table) remove() error {
 
 // openedNow reads from the kernel which interfaces an earlier run of the agent opened.
 func (t *table) openedNow() (v4, v6 []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.hangUp() // there may be no table
 	b, err := t.batch()
 	if err != nil {
 		return nil, nil
