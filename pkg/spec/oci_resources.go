@@ -3,6 +3,7 @@ package spec
 import (
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -22,13 +23,30 @@ const (
 // mount point, or the name of a slice under systemd.
 func TaskCgroup(taskID string, host Host) string {
 	if host.SystemdCgroup {
-		return "ecstasks-" + taskID + ".slice"
+		return SlicePrefix(host.CgroupParent) + "-" + taskID + ".slice"
 	}
 	parent := host.CgroupParent
 	if parent == "" {
 		parent = "/ecs"
 	}
 	return path.Join("/", parent, taskID)
+}
+
+// SlicePrefix begins the names of tasks' slices under systemd, which has no paths of our
+// choice: "ecstasks" for the default parent, "ecstasks_" and the parent's name for another,
+// so that agents with different parents never take each other's slices for their own. A
+// dash in a slice's name means one more level, so there is none in the prefix.
+func SlicePrefix(cgroupParent string) string {
+	parent := strings.Trim(path.Clean("/"+cgroupParent), "/")
+	if parent == "" || parent == "ecs" {
+		return "ecstasks"
+	}
+	return "ecstasks_" + strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' {
+			return r
+		}
+		return '_'
+	}, parent)
 }
 
 // ContainerCgroup is the cgroup of a container as a spec's cgroupsPath names it:

@@ -36,7 +36,7 @@ type Config struct {
 	RunDir  string // on tmpfs; default /run/ecsd
 	LogDir  string // default /var/log/ecs
 
-	CgroupParent string // default /ecs; not used under systemd
+	CgroupParent string // default /ecs; under systemd part of the slices' names
 
 	Bridge           string       // default ecsd0
 	BridgeCIDR       netip.Prefix // default 172.30.0.0/16

@@ -64,6 +64,40 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
+// TestSlices: under systemd the parent decides the slices' names, so that the tasks of
+// several agents on one machine are told apart.
+func TestSlices(t *testing.T) {
+	mount := t.TempDir()
+	for parent, want := range map[string]string{
+		"/ecs":        "ecstasks.slice/ecstasks-0123.slice",
+		"/ecs-b/node": "ecstasks_ecs_b_node.slice/ecstasks_ecs_b_node-0123.slice",
+	} {
+		tree, err := newTree(parent, map[string]string{"unified": mount}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(mount, want)
+		if dirs := tree.dirs("0123"); !slices.Equal(dirs, []string{dir}) {
+			t.Errorf("parent %s: directories %q, want %s", parent, dirs, dir)
+		}
+		if got := taskOf(filepath.Base(want)); got != "0123" {
+			t.Errorf("the task of %s is %q", want, got)
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, parent := range []string{"/ecs", "/ecs-b/node"} {
+		tree, err := newTree(parent, map[string]string{"unified": mount}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := tree.Tasks(); err != nil || !slices.Equal(ids, []string{"0123"}) {
+			t.Errorf("parent %s: tasks %q, %v; want only its own", parent, ids, err)
+		}
+	}
+}
+
 // TestNoTaskIsTheParent: an id that is none must never lead to the parent, or out of it.
 func TestNoTaskIsTheParent(t *testing.T) {
 	tree, err := newTree("/ecs", map[string]string{"unified": t.TempDir()}, false)

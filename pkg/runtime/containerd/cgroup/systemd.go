@@ -68,13 +68,18 @@ func (systemdSlices) stop(ctx context.Context, slice string) error {
 // sliceProperties describes a task's slice to systemd.
 func sliceProperties(slice string, r *specs.LinuxResources) []systemd.Property {
 	return append([]systemd.Property{
-		systemd.PropDescription("ecsd task " + strings.TrimSuffix(strings.TrimPrefix(slice, SlicePrefix+"-"), ".slice")),
+		systemd.PropDescription("ecsd task " + taskOf(slice)),
 		property("DefaultDependencies", false),
 		property("CPUAccounting", true),
 		property("MemoryAccounting", true),
 		property("TasksAccounting", true),
 		property("IOAccounting", true),
 	}, limitProperties(r)...)
+}
+
+// taskOf is the task whose slice this is: what follows the last dash.
+func taskOf(slice string) string {
+	return strings.TrimSuffix(slice[strings.LastIndex(slice, "-")+1:], ".slice")
 }
 
 // limitProperties are a task's limits in systemd's words. Pure.

@@ -15,6 +15,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"ecsd/pkg/spec"
 )
 
 // Mode is how the machine's control groups are laid out and who owns them.
@@ -40,9 +42,6 @@ func (m Mode) String() string {
 	return "unknown"
 }
 
-// SlicePrefix begins the name of a task's slice under systemd.
-const SlicePrefix = "ecstasks"
-
 // Tree is where the groups of one agent's tasks live. It holds no state but paths.
 type Tree struct {
 	mode   Mode
@@ -60,8 +59,8 @@ type slicer interface {
 }
 
 // Detect looks at the mounted hierarchies and decides. parent is the path of the group
-// that will hold the tasks' groups; under systemd it is not used, since systemd names
-// slices itself.
+// that will hold the tasks' groups; under systemd it decides how their slices are called
+// (spec.SlicePrefix).
 func Detect(parent string) (*Tree, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -137,8 +136,13 @@ func Leaf(cgroupsPath string) string {
 	return path.Base(cgroupsPath)
 }
 
-// Slice is the name of a task's slice under systemd.
-func Slice(task string) string { return SlicePrefix + "-" + task + ".slice" }
+// slice is the name of a task's slice under systemd.
+func (t *Tree) slice(task string) string {
+	return spec.TaskCgroup(task, spec.Host{SystemdCgroup: true, CgroupParent: t.parent})
+}
+
+// parentSlice is the name of the slice that holds all tasks' slices under systemd.
+func (t *Tree) parentSlice() string { return spec.SlicePrefix(t.parent) + ".slice" }
 
 // dirs are the directories of a task's group, one in each hierarchy, without repeats
 // (cpu and cpuacct are often one mount).
@@ -156,7 +160,7 @@ func (t *Tree) dirs(task string) []string {
 
 func (t *Tree) dirIn(mount, task string) string {
 	if t.mode == V2Systemd {
-		return filepath.Join(mount, SlicePrefix+".slice", Slice(task))
+		return filepath.Join(mount, t.parentSlice(), t.slice(task))
 	}
 	return filepath.Join(mount, t.parent, task)
 }
@@ -204,7 +208,7 @@ func (t *Tree) Create(ctx context.Context, task string, r *specs.LinuxResources)
 	var err error
 	switch t.mode {
 	case V2Systemd:
-		err = t.slices.start(ctx, Slice(task), r)
+		err = t.slices.start(ctx, t.slice(task), r)
 	case V2:
 		err = t.createV2(task, r)
 	default:
@@ -237,8 +241,8 @@ func (t *Tree) Remove(ctx context.Context, task string) error {
 		return &BusyError{Task: task, Processes: n}
 	}
 	if t.mode == V2Systemd && t.Exists(task) {
-		if err := t.slices.stop(ctx, Slice(task)); err != nil {
-			return fmt.Errorf("stop %s: %w", Slice(task), err)
+		if err := t.slices.stop(ctx, t.slice(task)); err != nil {
+			return fmt.Errorf("stop %s: %w", t.slice(task), err)
 		}
 	}
 	var errs []error
@@ -297,7 +301,7 @@ func (t *Tree) Tasks() ([]string, error) {
 	for _, mount := range t.hierarchies {
 		dir := filepath.Join(mount, t.parent)
 		if t.mode == V2Systemd {
-			dir = filepath.Join(mount, SlicePrefix+".slice")
+			dir = filepath.Join(mount, t.parentSlice())
 		}
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -312,7 +316,7 @@ func (t *Tree) Tasks() ([]string, error) {
 			}
 			name := e.Name()
 			if t.mode == V2Systemd {
-				name = strings.TrimSuffix(strings.TrimPrefix(name, SlicePrefix+"-"), ".slice")
+				name = strings.TrimSuffix(strings.TrimPrefix(name, spec.SlicePrefix(t.parent)+"-"), ".slice")
 			}
 			ids = append(ids, name)
 		}
