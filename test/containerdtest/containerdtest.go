@@ -132,7 +132,7 @@ func (d *Daemon) Restart() {
 		d.tb.Fatalf("start containerd: %v", err)
 	}
 	d.cmd = cmd
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience(20*time.Second))
 	defer cancel()
 	if err := dial(ctx, d.Address); err != nil {
 		d.tb.Fatalf("containerd did not come up: %v\n%s", err, d.Log())
@@ -178,7 +178,7 @@ func (d *Daemon) end(signal os.Signal) {
 	d.cmd = nil
 	_ = cmd.Process.Signal(unix.SIGCONT) // a test may have stopped it
 	_ = cmd.Process.Signal(signal)
-	overdue := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	overdue := time.AfterFunc(Patience(10*time.Second), func() { _ = cmd.Process.Kill() })
 	defer overdue.Stop()
 	_ = cmd.Wait() // its exit status is of no interest
 	_ = os.Remove(d.Address)

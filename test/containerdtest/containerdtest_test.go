@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"ecsd/test/containerdtest"
 )
@@ -30,5 +31,14 @@ func TestDaemonComesBackOnTheSameState(t *testing.T) {
 	_ = conn.Close()
 	if shims := d.Shims(); len(shims) != 0 {
 		t.Errorf("shims %v without a container", shims)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for factor, want := range map[string]time.Duration{"": time.Second, "6": 6 * time.Second, "0": time.Second, "-2": time.Second, "much": time.Second} {
+		t.Setenv("ECSD_TEST_PATIENCE", factor)
+		if got := containerdtest.Patience(time.Second); got != want {
+			t.Errorf("a second with factor %q is %v, want %v", factor, got, want)
+		}
 	}
 }

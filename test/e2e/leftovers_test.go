@@ -43,11 +43,12 @@ func (n *node) leftovers() []string {
 	left = append(left, n.snapshots()...)
 
 	parent := fmt.Sprintf("ecs-e2e-%d-%d", os.Getpid(), n.number)
+	slice := "ecstasks_" + strings.ReplaceAll(parent, "-", "_") + ".slice" // where systemd owns the tree
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		if filepath.Base(filepath.Dir(path)) == parent {
+		if above := filepath.Base(filepath.Dir(path)); above == parent || above == slice {
 			left = append(left, "cgroup "+path)
 			return fs.SkipDir
 		}

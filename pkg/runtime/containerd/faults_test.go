@@ -17,6 +17,7 @@ import (
 
 	"ecsd/pkg/runtime"
 	"ecsd/pkg/spec"
+	"ecsd/test/containerdtest"
 )
 
 // inventory is all that a runtime can leave behind.
@@ -234,7 +235,7 @@ func TestContainerdRestart(t *testing.T) {
 		return err == nil && leaves.Total() == 1
 	})
 	m.daemon.Restart()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(containerdtest.Patience(10 * time.Second))
 	for again := false; !again; {
 		select {
 		case id := <-events:

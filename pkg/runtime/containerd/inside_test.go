@@ -11,6 +11,7 @@ import (
 
 	"ecsd/pkg/runtime"
 	"ecsd/pkg/spec"
+	"ecsd/test/containerdtest"
 )
 
 // TestWhatContainersSee looks from inside: files, environment, user, volumes, network.
@@ -213,7 +214,7 @@ func TestManyAtOnce(t *testing.T) {
 		select {
 		case err := <-done:
 			m.ok("start", err)
-		case <-time.After(time.Minute):
+		case <-time.After(containerdtest.Patience(time.Minute)):
 			t.Fatal("tasks do not start")
 		}
 	}

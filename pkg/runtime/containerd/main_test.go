@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -57,8 +59,11 @@ func TestMain(m *testing.M) {
 
 var logBinaryDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "ecsd-log") })
 
-// logBinary builds ecsd-log, once.
+// logBinary builds ecsd-log, once, or takes the one of ECSD_E2E_BIN.
 var logBinary = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("ECSD_E2E_BIN"); dir != "" {
+		return filepath.Join(dir, "ecsd-log"), nil
+	}
 	dir, err := logBinaryDir()
 	if err != nil {
 		return "", err
@@ -122,6 +127,11 @@ func (m *machine) cleanup() {
 		return // skipped
 	}
 	for _, dir := range cgroupDirs(m.config.CgroupParent) {
+		if strings.HasSuffix(dir, ".slice") {
+			out, err := exec.Command("systemctl", "stop", filepath.Base(dir)).CombinedOutput() // with all that is in it
+			m.ok("stop the slice of all tasks: "+string(out), err)
+			continue
+		}
 		if m.Failed() {
 			_ = exec.Command("find", dir, "-depth", "-type", "d", "-delete").Run() // as far as it goes
 			continue
@@ -198,13 +208,14 @@ func (m *machine) eventually(what string, cond func() bool) {
 	m.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.NewTimer(20 * time.Second)
+	patience := containerdtest.Patience(20 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for !cond() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			m.Fatalf("not within 20 s: %s", what)
+			m.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -242,11 +253,13 @@ func (m *machine) remove(r *Runtime, t spec.Task) {
 	m.ok("remove logs", r.RemoveLogs(ctx, t.ID))
 }
 
-// cgroupDirs are a group's directories in all hierarchies.
+// cgroupDirs are a group's directories in all hierarchies, and under systemd that of the
+// slice that stands for it.
 func cgroupDirs(path string) []string {
 	v1, _ := filepath.Glob("/sys/fs/cgroup/*" + path)
 	v2, _ := filepath.Glob("/sys/fs/cgroup" + path)
-	return append(v1, v2...)
+	slice, _ := filepath.Glob("/sys/fs/cgroup/" + spec.SlicePrefix(path) + ".slice")
+	return slices.Concat(v1, v2, slice)
 }
 
 // task is a task of the test image with these containers.

@@ -2,8 +2,10 @@ package containerd
 
 import (
 	"testing"
+	"time"
 
 	"ecsd/pkg/runtime/runtimetest"
+	"ecsd/test/containerdtest"
 	"ecsd/test/testimage"
 )
 
@@ -11,6 +13,9 @@ import (
 func TestRuntime(t *testing.T) {
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Fixture {
 		r, _ := newMachine(t).agent()
-		return runtimetest.Fixture{Runtime: r, ImageRef: testimage.Ref(t), MissingRef: "oci-archive:/does/not/exist.tar"}
+		return runtimetest.Fixture{
+			Runtime: r, ImageRef: testimage.Ref(t), MissingRef: "oci-archive:/does/not/exist.tar",
+			Deadline: containerdtest.Patience(20 * time.Second),
+		}
 	})
 }
