@@ -17,6 +17,8 @@
 //	dial ADDR TEXT        send TEXT over TCP, print the answer
 //	status FIELD          print that field of /proc/self/status
 //	stamp FILE            append CLOCK_BOOTTIME in nanoseconds to FILE, then pause
+//
+// What a hostile container tries is in misdeeds.go.
 package main
 
 import (
@@ -42,6 +44,9 @@ func main() {
 	}
 	name, args := os.Args[1], os.Args[2:]
 	command, ok := commands[name]
+	if !ok {
+		command, ok = misdeeds[name]
+	}
 	if !ok {
 		fmt.Fprintf(os.Stderr, "testbox: no command %q\n", name)
 		os.Exit(127)
