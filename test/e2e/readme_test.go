@@ -70,10 +70,10 @@ func TestReadme(t *testing.T) {
 	if commands < 6 {
 		t.Fatalf("only %d blocks of commands: the test reads the wrong page", commands)
 	}
-	if _, err := n.end(15); err != nil {
+	if err := n.nothingLeft(); err != nil { // what has stopped is removed by an agent that runs
 		t.Fatal(err)
 	}
-	if err := n.nothingLeft(); err != nil {
+	if _, err := n.end(15); err != nil {
 		t.Fatal(err)
 	}
 }
