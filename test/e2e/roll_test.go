@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,12 +32,14 @@ func TestRollUnderLoad(t *testing.T) {
 			const port = 18300
 			apply := func(version string, count int) {
 				n.write("web.yaml", fmt.Sprintf(webManifest, network, version, count, port))
-				if _, err := n.ecsd("wait", "--for=stable", "--timeout=60s", "web"); err != nil {
+				if _, err := n.ecsd("wait", "--for=stable", "--timeout="+patience.String(), "web"); err != nil {
 					t.Fatal(err)
 				}
 			}
 			apply("v1", 3)
-			load := exec.Command(binDir(t)+"/httpload", "-parallel", "4", fmt.Sprintf("http://127.0.0.1:%d/", port))
+			// On a slow machine the load must leave room for what it is to load.
+			pause := 20 * (containerdtest.Patience(time.Millisecond) - time.Millisecond)
+			load := exec.Command(binDir(t)+"/httpload", "-parallel", "4", "-pause", pause.String(), "-timeout", containerdtest.Patience(5*time.Second).String(), fmt.Sprintf("http://127.0.0.1:%d/", port))
 			var out bytes.Buffer
 			load.Stdout, load.Stderr = &out, &out
 			if err := load.Start(); err != nil {
@@ -76,7 +79,7 @@ containerDefinitions:
     command: [http, ":80", %s, from]
     memory: 32
     portMappings: [{name: http, containerPort: 80}]
-    healthCheck: {command: [CMD, /testbox, exists, /testbox], interval: 5}
+    healthCheck: {command: [CMD, /testbox, exists, /testbox], interval: 5, timeout: 60}
 ---
 serviceName: web
 taskDefinition: web

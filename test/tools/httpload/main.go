@@ -3,7 +3,7 @@
 // standard input). It then prints how many requests there were, how many failed, the
 // first failures, and which answers came how often.
 //
-//	httpload [-parallel N] [-timeout D] URL
+//	httpload [-parallel N] [-timeout D] [-pause D] URL
 //
 // It exits with 1 when a request failed, or when there was none.
 package main
@@ -32,10 +32,11 @@ type result struct {
 func main() {
 	parallel := flag.Int("parallel", 4, "requests at once")
 	timeout := flag.Duration("timeout", 5*time.Second, "time a request may take")
+	pause := flag.Duration("pause", 0, "time between two requests of one asker")
 	watchInput := flag.Bool("until-eof", false, "stop at the end of standard input too")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: httpload [-parallel N] [-timeout D] URL")
+		fmt.Fprintln(os.Stderr, "usage: httpload [-parallel N] [-timeout D] [-pause D] URL")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -49,7 +50,7 @@ func main() {
 	var wg sync.WaitGroup
 	for range *parallel {
 		wg.Go(func() {
-			for ctx.Err() == nil {
+			for ctx.Err() == nil && !sleep(ctx, *pause) {
 				answer, err := get(client, flag.Arg(0))
 				mu.Lock()
 				total.add(answer, err)
@@ -61,6 +62,16 @@ func main() {
 	total.print(os.Stdout)
 	if total.failed > 0 || total.requests == 0 {
 		os.Exit(1)
+	}
+}
+
+// sleep waits, and reports whether ctx ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(d):
+		return false
 	}
 }
 
