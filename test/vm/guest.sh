@@ -18,7 +18,7 @@ trap 'rm -rf "$root"' EXIT
 mirror=$(sed -n 's/^deb \(\[[^]]*\] \)\?\(http[^ ]*\) .*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1 || true)
 [ -n "$mirror" ] || mirror=http://deb.debian.org/debian
 echo "guest: debootstrap"
-debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,containerd,runc,nftables,curl,ca-certificates,linux-image-cloud-amd64,initramfs-tools \
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,containerd,runc,crun,nftables,prometheus,curl,ca-certificates,linux-image-cloud-amd64,initramfs-tools \
 	bookworm "$root" "$mirror" >"$dir/debootstrap.log" 2>&1 || { tail -n 20 "$dir/debootstrap.log"; exit 1; }
 echo ecsd-guest >"$root/etc/hostname"
 printf '127.0.0.1 localhost ecsd-guest\n::1 localhost\n' >"$root/etc/hosts"
@@ -43,7 +43,7 @@ UNIT
 mkdir -p "$root/etc/systemd/system/default.target.wants"
 ln -sf ../ecsd-tests.service "$root/etc/systemd/system/default.target.wants/ecsd-tests.service"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-for unit in serial-getty@ttyS0.service getty@tty1.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer systemd-timesyncd.service; do
+for unit in serial-getty@ttyS0.service getty@tty1.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer systemd-timesyncd.service prometheus.service prometheus-node-exporter.service; do
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*

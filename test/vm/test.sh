@@ -2,6 +2,9 @@
 # Runs the end-to-end tests in the Debian guest: systemd, cgroup v2, ecsd as a unit.
 #
 #	test.sh CACHE-DIR
+#
+# ECSD_VM_PARTS="unit e2e runtime parts" chooses parts, ECSD_VM_RUN=REGEXP tests of the
+# e2e and runtime parts; the whole takes TEST_VM_SECONDS at most.
 set -euo pipefail
 cache=${1:?usage: test.sh CACHE-DIR}
 cd "$(dirname "$0")/../.."
@@ -25,7 +28,11 @@ go run ./test/tools/mkimage -o "$disk/demo.tar" -file /demo="$disk/bin/demo" -en
 ECSD_TEST_IMAGE_OUT="$disk/bin" go test -count=1 -run TestWriteImage ./test/testimage >/dev/null
 CGO_ENABLED=0 go test -c -o "$disk/bin/e2e.test" ./test/e2e
 CGO_ENABLED=0 go test -c -o "$disk/bin/containerd.test" ./pkg/runtime/containerd
+CGO_ENABLED=0 go test -c -o "$disk/bin/cgroup.test" ./pkg/runtime/containerd/cgroup
+CGO_ENABLED=0 go test -c -o "$disk/bin/network.test" ./pkg/runtime/containerd/network
+CGO_ENABLED=0 go test -c -o "$disk/bin/spec.test" ./pkg/spec
 cp -r test/e2e/testdata "$disk/testdata"
 cp -r examples README.md "$disk/"
 cp test/vm/in-guest.sh "$disk/run.sh"
-test/vm/run.sh "$cache" "$disk" "${TEST_VM_SECONDS:-3000}"
+printf 'ECSD_VM_PARTS=%q\nECSD_VM_RUN=%q\n' "${ECSD_VM_PARTS:-}" "${ECSD_VM_RUN:-}" >"$disk/environment"
+test/vm/run.sh "$cache" "$disk" "${TEST_VM_SECONDS:-5400}"
