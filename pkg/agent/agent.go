@@ -135,7 +135,7 @@ func newNode(ctx context.Context, c Config, build Build, log *slog.Logger) (n *n
 		Address: c.Containerd, Namespace: c.Namespace,
 		DataDir: c.DataDir, RunDir: c.RunDir, LogDir: c.LogDir,
 		CgroupParent: c.CgroupParent, Bridge: c.Bridge, BridgeCIDR: c.BridgeCIDR,
-		DynamicPortRange: c.DynamicHostPorts, ReservedPorts: append(c.ReservedPorts, c.ReservedPortsUDP...),
+		DynamicPortRange: c.DynamicHostPorts, ReservedPorts: c.ReservedPorts, ReservedPortsUDP: c.ReservedPortsUDP,
 		RuntimeBinary: c.Runtime, LogBinary: logBinary,
 		PullBehavior: containerd.PullBehavior(c.PullBehavior), PullStallTimeout: c.PullInactivity, HostsDir: c.HostsDir,
 		SeccompArches: c.SeccompArches, AppArmor: appArmorProfile(), PidsLimit: c.PidsLimit, TaskPidsLimit: c.TaskPidsLimit, NoPrivileged: c.NoPrivileged,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
 
 	"ecsd/pkg/deploy"
@@ -36,7 +38,10 @@ func (n *node) buildLoops() (err error) {
 		Runtime: n.runtime,
 		Sources: map[string]reconcile.Source{service.Source: n.services},
 		Records: n.records,
-		Host:    reconcile.Capacity{CPU: cores() * 1024, Memory: max(0, memory-n.c.ReservedMemory)},
+		Host: reconcile.Capacity{
+			CPU: cores() * 1024, Memory: max(0, memory-n.c.ReservedMemory),
+			Reserved: slices.Concat(portNames(n.c.ReservedPorts, "tcp"), portNames(n.c.ReservedPortsUDP, "udp")),
+		},
 		Auth:    n.registryAuth,
 		Health:  n.prober.Verdict,
 		OnView:  n.observed,
@@ -54,6 +59,15 @@ func (n *node) buildLoops() (err error) {
 		Log: n.log, Registerer: n.registry, Event: n.event,
 	})
 	return nil
+}
+
+// portNames are ports as admission knows them: "22/tcp".
+func portNames(ports []uint16, protocol string) []string {
+	names := make([]string, len(ports))
+	for i, p := range ports {
+		names[i] = strconv.Itoa(int(p)) + "/" + protocol
+	}
+	return names
 }
 
 // orNone turns a pause of nothing into what deploy.Options takes for one.

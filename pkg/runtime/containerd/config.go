@@ -41,7 +41,8 @@ type Config struct {
 	Bridge           string       // default ecsd0
 	BridgeCIDR       netip.Prefix // default 172.30.0.0/16
 	DynamicPortRange [2]uint16    // zero: net.ipv4.ip_local_port_range
-	ReservedPorts    []uint16
+	ReservedPorts    []uint16     // TCP ports of the host that no container gets
+	ReservedPortsUDP []uint16     // and UDP ports
 
 	RuntimeBinary string // runc, crun or the path of one; default runc
 	Snapshotter   string // default overlayfs, or native where the kernel or file system has no overlay

@@ -130,8 +130,9 @@ func (r *Runtime) findLocal(ctx context.Context, ref imageRef) (*localImage, err
 }
 
 // leased runs f under a lease for an image of that name. On success the lease goes, since
-// the image's record holds everything by then; on failure it stays until it expires, so
-// that the next try finds what has come.
+// the image's record holds everything by then, and on a failure that is final, since there
+// will be no next try; on any other it stays until it expires, so that the next try finds
+// what has come.
 func (r *Runtime) leased(ctx context.Context, name string, f func(context.Context) error) error {
 	id := "pull-" + digest.FromString(name).Encoded()[:32]
 	service := r.client.LeasesService()
@@ -139,13 +140,14 @@ func (r *Runtime) leased(ctx context.Context, name string, f func(context.Contex
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return err
 	}
-	if err := f(leases.WithLease(ctx, id)); err != nil {
-		return err
+	failed := f(leases.WithLease(ctx, id))
+	if failed != nil && classify(failed) == pullRetry {
+		return failed
 	}
 	if err := r.dropLease(ctx, id); err != nil {
 		r.log.Warn("cannot remove the lease of a pull; it expires by itself", "lease", id, "error", err)
 	}
-	return nil
+	return failed
 }
 
 // saveImage makes the name stand for an image.

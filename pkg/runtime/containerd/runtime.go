@@ -90,7 +90,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	}
 	r.network, err = network.Open(ctx, network.Config{
 		Bridge: c.Bridge, CIDR: c.BridgeCIDR, RunDir: c.RunDir,
-		DynamicPorts: c.DynamicPortRange, ReservedPorts: c.ReservedPorts,
+		DynamicPorts: c.DynamicPortRange, ReservedPorts: c.ReservedPorts, ReservedPortsUDP: c.ReservedPortsUDP,
 		Log: c.Logger, Registerer: c.Registerer,
 	}, r.attachments())
 	if err != nil {
