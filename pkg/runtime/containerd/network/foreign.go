@@ -45,7 +45,7 @@ func (n *Network) blockers(c *nftables.Conn) ([]blocker, error) {
 		if err != nil {
 			continue // gone meanwhile
 		}
-		b := blocker{chain: ch, why: refusal(ch, rules)}
+		b := blocker{chain: ch, why: refusal(ch, rules, n.layout.bridge)}
 		if b.why == "" {
 			continue
 		}
@@ -67,9 +67,10 @@ func (n *Network) blockers(c *nftables.Conn) ([]blocker, error) {
 
 var bridgeKeys = [2]expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME}
 
-// refusal says why a chain of the forward hook would stop our packets; "" when it would
-// not: its policy is to drop, or its last rule drops or rejects.
-func refusal(ch *nftables.Chain, rules []*nftables.Rule) string {
+// refusal says why a chain of the forward hook would stop the bridge's packets; "" when it
+// would not: its policy is to drop, or its last rule drops or rejects, and is not about
+// another interface alone (as the last rule of another agent's table is).
+func refusal(ch *nftables.Chain, rules []*nftables.Rule, bridge string) string {
 	if ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
 		return "its policy is drop"
 	}
@@ -77,7 +78,7 @@ func refusal(ch *nftables.Chain, rules []*nftables.Rule) string {
 		return ""
 	}
 	last := rules[len(rules)-1].Exprs
-	if len(last) == 0 {
+	if len(last) == 0 || aboutAnother(last, bridge) {
 		return ""
 	}
 	switch e := last[len(last)-1].(type) {
@@ -93,6 +94,18 @@ func refusal(ch *nftables.Chain, rules []*nftables.Rule) string {
 		}
 	}
 	return ""
+}
+
+// aboutAnother reports whether a rule begins by asking for an interface that is not the
+// bridge.
+func aboutAnother(rule []expr.Any, bridge string) bool {
+	if len(rule) < 2 {
+		return false
+	}
+	m, is1 := rule[0].(*expr.Meta)
+	c, is2 := rule[1].(*expr.Cmp)
+	return is1 && is2 && slices.Contains(bridgeKeys[:], m.Key) && c.Op == expr.CmpOpEq &&
+		string(bytes.TrimRight(c.Data, "\x00")) != bridge
 }
 
 // dockerUser is the chain DOCKER-USER of the same table, when the forward chain jumps to it.
