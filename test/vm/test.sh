@@ -3,7 +3,7 @@
 #
 #	test.sh CACHE-DIR
 #
-# ECSD_VM_PARTS="unit e2e runtime parts" chooses parts, ECSD_VM_RUN=REGEXP tests of the
+# ECSD_VM_PARTS="unit e2e runtime parts power" chooses parts, ECSD_VM_RUN=REGEXP tests of the
 # e2e and runtime parts; the whole takes TEST_VM_SECONDS at most.
 set -euo pipefail
 cache=${1:?usage: test.sh CACHE-DIR}

@@ -398,6 +398,11 @@ func TestOOM(t *testing.T) {
 	if c := m.look(r, tk).Containers["calm"]; !c.Live() || c.OOMKills != 0 {
 		t.Errorf("its neighbour: %+v", c)
 	}
+	// Its group has failed in systemd's eyes, and must not be in the way of the next run.
+	m.ok("run it again", r.StartContainer(t.Context(), tk.ID, "hog"))
+	if c := m.exited(r, tk, "hog"); !c.Exit.OOMKilled || c.Restarts != 1 {
+		t.Errorf("container over its memory again: %+v, %+v", c, c.Exit)
+	}
 	m.remove(r, tk)
 }
 
