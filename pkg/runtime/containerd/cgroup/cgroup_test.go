@@ -168,7 +168,7 @@ func TestSystemdProperties(t *testing.T) {
 		got[p.Name] = p.Value.Value()
 	}
 	want := map[string]any{
-		"CPUWeight": uint64(20), "CPUQuotaPerSecUSec": uint64(500000), "MemoryMax": uint64(64 << 20),
+		"CPUWeight": uint64(20), "CPUQuotaPerSecUSec": uint64(500000), "CPUQuotaPeriodUSec": uint64(100000), "MemoryMax": uint64(64 << 20),
 		"MemorySwapMax": uint64(32 << 20), "MemoryLow": uint64(32 << 20), "TasksMax": uint64(100),
 	}
 	for name, v := range want {
@@ -178,6 +178,13 @@ func TestSystemdProperties(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("properties are %v, want %v", got, want)
+	}
+	for quota, want := range map[int64]uint64{12500: 130000, 12000: 120000, 1: 10000, 250000: 2500000} {
+		for _, p := range limitProperties(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota, Period: ptr(uint64(100000))}}) {
+			if p.Name == "CPUQuotaPerSecUSec" && p.Value.Value() != want {
+				t.Errorf("quota %d of 100000 µs is %v a second, want %d: whole percents, never less", quota, p.Value, want)
+			}
+		}
 	}
 	for _, p := range limitProperties(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(0))}}) {
 		if p.Value.Value() != uint64(math.MaxUint64) {

@@ -96,7 +96,8 @@ func limitProperties(r *specs.LinuxResources) []systemd.Property {
 				if c.Period != nil && *c.Period > 0 {
 					period = *c.Period
 				}
-				perSecond = uint64(*c.Quota) * 1000000 / period
+				perSecond = wholePercent(uint64(*c.Quota) * 1000000 / period)
+				p = append(p, property("CPUQuotaPeriodUSec", period))
 			}
 			p = append(p, property("CPUQuotaPerSecUSec", perSecond))
 		}
@@ -124,6 +125,13 @@ func limitProperties(r *specs.LinuxResources) []systemd.Property {
 		p = append(p, property("TasksMax", orInfinity(limit)))
 	}
 	return p
+}
+
+// wholePercent rounds µs of processor time in a second up to a whole percent. systemd keeps
+// quotas in percent: a fraction would be cut off at its next reload, not now.
+func wholePercent(perSecond uint64) uint64 {
+	const percent = 10000
+	return (perSecond + percent - 1) / percent * percent
 }
 
 func orInfinity(v int64) uint64 {
