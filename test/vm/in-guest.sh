@@ -30,7 +30,7 @@ within() { # within SECONDS COMMAND…: until it succeeds
 suite() { # suite BINARY FLAGS…: its tests' names and verdicts; all it says when it fails
 	local log=/var/tmp/suite.log code
 	"$@" -test.v >$log 2>&1 &
-	tail -n +1 -f --pid=$! $log | grep -aE --line-buffered '^ *--- |^(PASS|FAIL|panic)'
+	tail -n +1 -f --pid=$! $log | grep -aE --line-buffered '^ *--- |^=== RUN +[^/]*$|^(PASS|FAIL|panic)'
 	wait $!
 	code=$?
 	[ $code = 0 ] && return
@@ -48,11 +48,12 @@ trap finish EXIT
 # What the demo's programs are, without health checks and the batch job, which come and go.
 lasting() { pgrep -f '^/demo (web|work -for 24h)' | sort -n; }
 same() { [ -n "$1" ] && [ "$1" = "$(lasting)" ]; }
-limited() { # limited: the limits of the example "shop" are those of its slice and scopes
+limited() { # the limits of the examples "shop" and "registered" are those of their slices and scopes
 	local slice
 	slice=$(dirname "$(grep -lx 268435456 $cgroups/ecstasks.slice/*/memory.max | head -n 1)")
 	echo "slice $slice: $(cat "$slice/cpu.max" "$slice/cpu.weight" "$slice/pids.max")"
 	grep -qx '50000 100000' "$slice/cpu.max" &&
+		grep -qx '13000 100000' $cgroups/ecstasks.slice/*/cpu.max &&
 		grep -qx 67108864 "$slice"/ecsd-*.scope/memory.max &&
 		grep -qx 33554432 "$slice"/ecsd-*.scope/memory.max &&
 		grep -q '^[0-9]' "$slice"/ecsd-*.scope/pids.max
