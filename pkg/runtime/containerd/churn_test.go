@@ -13,6 +13,10 @@ func TestRestartChurn(t *testing.T) {
 	m := newMachine(t)
 	r, _ := m.agent()
 	image := m.pull(r)
+	rounds := 8
+	if testing.Short() {
+		rounds = 2
+	}
 	var wg sync.WaitGroup
 	for range 4 {
 		tk := task("none", box("a", "exit", "0"), box("b", "exit", "1"))
@@ -31,7 +35,7 @@ func TestRestartChurn(t *testing.T) {
 					return
 				}
 			}
-			for round := range 8 {
+			for round := range rounds {
 				for _, name := range []string{"a", "b"} {
 					if fail("start", r.StartContainer(t.Context(), tk.ID, name)) {
 						return
