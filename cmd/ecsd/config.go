@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strings"
 
@@ -48,7 +47,7 @@ shown. Exit code 3 when a setting is wrong or unknown.`,
 			cmd.PrintErrln("ecsd: warning: " + w)
 		}
 		if err != nil {
-			return &exitError{exitInvalid, strings.Join(strings.Split(errors.Join(errors.New("configuration:"), err).Error(), "\n"), "\n  ")}
+			return &exitError{exitInvalid, "configuration:\n  " + strings.ReplaceAll(err.Error(), "\n", "\n  ")}
 		}
 		return nil
 	}

@@ -83,7 +83,7 @@ func (w *world) deploy(f fate) string {
 
 func (w *world) fateOf(t *Task) fate {
 	var rev int
-	fmt.Sscanf(t.Deployment, "d%d", &rev)
+	_, _ = fmt.Sscanf(t.Deployment, "d%d", &rev)
 	return w.fates[rev-1]
 }
 

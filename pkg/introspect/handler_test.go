@@ -216,7 +216,7 @@ func TestHostHeader(t *testing.T) {
 func TestNoCORSAndNothingSecret(t *testing.T) {
 	h := Handler(testConfig())
 	for path := range testConfig().routes() {
-		r := httptest.NewRequest("GET", "http://localhost"+path, nil)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 		r.Header.Set("Origin", "http://evil.example")
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)

@@ -126,7 +126,7 @@ func TestEventsOverTheSocket(t *testing.T) {
 	var last error
 	for _, err := range h.Events(t.Context(), EventFilter{Watch: true}) {
 		if last = err; err == nil {
-			go h.end() // the agent stops while somebody watches
+			go func() { _ = h.end() }() // the agent stops while somebody watches
 		}
 	}
 	if CodeOf(last) != CodeUnavailable {

@@ -3,6 +3,7 @@ package localapi
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ func TestLogErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if resp.StatusCode != 400 {
+		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("?%s: %s", q, resp.Status)
 		}
 	}

@@ -11,9 +11,9 @@
 // A [Reader] shows them as one log: it starts in the oldest file that can matter, goes
 // on through the newer ones, and follows the newest over its rotations.
 //
-//	           end of file,                    another file bears
-//	           nothing newer                   the name now
-//	 reading ───────────────► waiting ───────────────────────────► reading the rest,
-//	    ▲                        │  inotify                        then the next file
-//	    └────────────────────────┘
+//	          end of file,                    another file bears
+//	          nothing newer                   the name now
+//	reading ───────────────► waiting ───────────────────────────► reading the rest,
+//	   ▲                        │  inotify                        then the next file
+//	   └────────────────────────┘
 package logs

@@ -214,14 +214,6 @@ func after(on, cond string) func(*spec.ContainerDefinition) {
 
 func nonEssential(c *spec.ContainerDefinition) { no := false; c.Essential = &no }
 
-func stopIn(seconds int) func(*spec.ContainerDefinition) {
-	return func(c *spec.ContainerDefinition) { c.StopTimeout = &seconds }
-}
-
-func startIn(seconds int) func(*spec.ContainerDefinition) {
-	return func(c *spec.ContainerDefinition) { c.StartTimeout = &seconds }
-}
-
 func checked(c *spec.ContainerDefinition) {
 	c.HealthCheck = &spec.HealthCheck{Command: []string{"CMD", "/testbox", "exit", "0"}}
 }

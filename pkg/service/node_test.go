@@ -419,7 +419,7 @@ func (n *node) serving(service string) []netip.AddrPort {
 
 // wait lets time pass and everything come to rest.
 func wait(d time.Duration) {
-	time.Sleep(d) // in the bubble's own time
+	time.Sleep(d) //nolint:forbidigo // in the bubble's own time
 	synctest.Wait()
 }
 
@@ -455,15 +455,6 @@ func web(td spec.TaskDefinition, change ...func(*spec.Service)) Desired {
 
 func count(n int) func(*spec.Service) {
 	return func(s *spec.Service) { s.DesiredCount = &n }
-}
-
-func percent(lo, hi int) func(*spec.Service) {
-	return func(s *spec.Service) {
-		if s.DeploymentConfiguration == nil {
-			s.DeploymentConfiguration = &spec.DeploymentConfiguration{}
-		}
-		s.DeploymentConfiguration.MinimumHealthyPercent, s.DeploymentConfiguration.MaximumPercent = &lo, &hi
-	}
 }
 
 func breaker(rollback bool) func(*spec.Service) {

@@ -284,7 +284,7 @@ func TestImagesArePinned(t *testing.T) {
 		s := n.start(web(def("web")), Desired{Name: "free", Service: ForDefinition(free), Definition: free})
 		wait(10 * time.Second)
 		n.stop()
-		s = n.start()
+		n.start()
 		for _, id := range n.liveIDs() {
 			if err := s.StopTask(id, "x"); err != nil {
 				t.Fatal(err)

@@ -287,7 +287,7 @@ func plainDecimal(s string) bool {
 	if s == "" || len(s) > 1 && s[0] == '0' {
 		return false
 	}
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
 		}

@@ -317,7 +317,7 @@ func (p *jsonParser) hex4(i int) (rune, bool) {
 }
 
 func hasControl(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < 0x20 {
 			return true
 		}

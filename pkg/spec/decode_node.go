@@ -113,7 +113,7 @@ func renderPath(steps []pathStep) string {
 
 // memberName quotes a member name that is no plain word: it came from a file.
 func memberName(s string) string {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
 			return strconv.Quote(s)

@@ -31,7 +31,6 @@ type bare struct {
 	chain  string
 	snap   string
 	stamps string
-	n      int
 }
 
 // newBare takes the OCI spec of a container that ecsd runs, and makes it its own: another

@@ -130,7 +130,7 @@ func startOne(ctx context.Context, method, name string, a *agent, b *bare, stamp
 	}
 	info, err := b.client.ContainerService().List(b.ctx(ctx), `labels."com.amazonaws.ecs.task-definition-family"==model`)
 	if err != nil || len(info) == 0 {
-		return 0, nil, fmt.Errorf("find the model's image: %v", err)
+		return 0, nil, fmt.Errorf("find the model's image: %w", err)
 	}
 	ctr := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, "ctr", append([]string{"--address", a.address, "--namespace", namespace}, args...)...)

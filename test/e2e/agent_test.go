@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -176,7 +175,7 @@ func (n *node) until(pattern string, run func() (string, error)) error {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			return fmt.Errorf("within %v nothing matched %q; last:\n%s%v", patience, pattern, out, err)
+			return errors.Join(fmt.Errorf("within %v nothing matched %q; last:\n%s", patience, pattern, out), err)
 		}
 	}
 }
@@ -192,20 +191,6 @@ func (n *node) write(name, content string) {
 	if err := os.Rename(tmp, n.path("manifests", name)); err != nil {
 		n.tb.Fatal(err)
 	}
-}
-
-// tasks are the tasks that `ecsd ps -a -o json` prints.
-func (n *node) tasks() []map[string]any {
-	n.tb.Helper()
-	out, err := n.ecsd("ps", "-a", "-o", "json")
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	var tasks []map[string]any
-	if err := json.Unmarshal([]byte(out), &tasks); err != nil {
-		n.tb.Fatalf("%v in %s", err, out)
-	}
-	return tasks
 }
 
 func (n *node) cleanup() {

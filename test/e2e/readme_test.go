@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"ecsd/test/containerdtest"
 	"ecsd/test/ociimage"
@@ -56,7 +58,10 @@ func TestReadme(t *testing.T) {
 			continue
 		}
 		commands++
-		sh := exec.Command("bash", "-e", "-o", "pipefail", "-c", body)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		defer cancel()
+		sh := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c", body)
+		sh.WaitDelay = time.Second
 		sh.Env, sh.Dir = n.env, dir
 		if strings.Contains(body, "until ecsd status") {
 			sh.Args = []string{"bash", "-e", "-c", body}

@@ -68,13 +68,13 @@ func TestStartFaults(t *testing.T) {
 		`runc create failed: unable to apply cgroup configuration: write /sys/fs/cgroup/memory/x: no space left on device`:                                                 false,
 		`ttrpc: closed: unknown`: false,
 	} {
-		err := startFault(errorString(text))
+		err := startFault(textError(text))
 		if _, got := runtime.Final(err); got != final {
 			t.Errorf("final is %v, want %v: %s", got, final, text)
 		}
 	}
 }
 
-type errorString string
+type textError string
 
-func (e errorString) Error() string { return string(e) }
+func (e textError) Error() string { return string(e) }

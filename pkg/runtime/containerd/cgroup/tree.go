@@ -288,7 +288,7 @@ func removeTree(dir string) error {
 		case err == nil, errors.Is(err, unix.ENOENT):
 			return nil
 		case errors.Is(err, unix.EBUSY) && try < 5:
-			time.Sleep(time.Millisecond << try)
+			time.Sleep(time.Millisecond << try) //nolint:forbidigo // an exiting process leaves its cgroup a moment after it is reaped, and nothing tells when
 		default:
 			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 		}

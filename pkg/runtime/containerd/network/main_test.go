@@ -69,7 +69,6 @@ type world struct {
 	*Network
 	config  Config
 	outside string // path of the namespace
-	log     *strings.Builder
 }
 
 var (
