@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,8 +83,8 @@ func (r *Runtime) imageInfo(ctx context.Context, target ocispec.Descriptor) (*im
 	if err := json.Unmarshal(blob, &image); err != nil {
 		return nil, fmt.Errorf("configuration %s of image %s: %w", manifest.Config.Digest, target.Digest, err)
 	}
-	if image.Architecture != "" && !r.platform.Match(ocispec.Platform{OS: "linux", Architecture: image.Architecture, Variant: image.Variant}) {
-		return nil, &wrongPlatformError{have: image.OS + "/" + image.Architecture}
+	if have := platformOf(image); !r.platform.Match(have) {
+		return nil, &wrongPlatformError{have: have.OS + "/" + have.Architecture}
 	}
 	info := &imageInfo{
 		digest: target.Digest.String(),
@@ -104,6 +105,14 @@ func (r *Runtime) imageInfo(ctx context.Context, target ocispec.Descriptor) (*im
 	}
 	r.images.put(info)
 	return info, nil
+}
+
+// platformOf is what an image says it was made for. What it does not say is taken to be as
+// it is here.
+func platformOf(image ocispec.Image) ocispec.Platform {
+	return ocispec.Platform{
+		OS: cmp.Or(image.OS, "linux"), Architecture: cmp.Or(image.Architecture, goarch), Variant: image.Variant,
+	}
 }
 
 // wrongPlatformError says that an image was made for another kind of machine.

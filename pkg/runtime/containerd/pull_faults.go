@@ -40,7 +40,7 @@ func classify(err error) pullClass {
 		return pullRetry
 	case errors.As(err, &platform), strings.Contains(err.Error(), "no match for platform"):
 		return pullPlatform
-	case errors.As(err, &unreadable):
+	case errors.As(err, &unreadable), isMalformed(err):
 		return pullUnreadable
 	case isCorrupt(err):
 		return pullCorrupt
@@ -112,6 +112,29 @@ func isCorrupt(err error) bool {
 	}
 	text := err.Error()
 	return strings.Contains(text, "unexpected commit digest") || strings.Contains(text, "unexpected commit size")
+}
+
+// isMalformed reports whether a layer cannot be unpacked because of what is in it: links
+// that lead nowhere, names that are directories and files at once, damaged archives. What
+// containerd says of its own disk (full, read-only, failing) is not among it: that may pass.
+func isMalformed(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	if !strings.Contains(text, "failed to extract layer") && !strings.Contains(text, "apply layer error") {
+		return false
+	}
+	for _, fault := range []string{
+		"no such file or directory", "not a directory", "is a directory", "file exists", "directory not empty", "invalid argument",
+		"file name too long", "too many levels of symbolic links", "invalid cross-device link",
+		"archive/tar:", "unhandled tar header type", "breakout", "gzip:", "flate:", "unexpected EOF", "wrong diff id",
+	} {
+		if strings.Contains(text, fault) {
+			return true
+		}
+	}
+	return false
 }
 
 // isUnusable reports whether what a pull has fetched so far is of no use to the next try:
