@@ -112,6 +112,12 @@ func runtimeCases(m *machine) []runtimeCase {
 		{name: "swap", c: with(command("cat", "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"), func(c *spec.ContainerDefinition) {
 			c.Memory, c.LinuxParameters = 64, &spec.LinuxParameters{MaxSwap: number(16)}
 		}), want: "83886080\n", only: func(m *machine) bool { return onV1(m) && m.host.SwapAccounting }},
+		{name: "swap on v2", c: with(command("cat", "/sys/fs/cgroup/memory.swap.max"), func(c *spec.ContainerDefinition) {
+			c.Memory, c.LinuxParameters = 64, &spec.LinuxParameters{MaxSwap: number(16)}
+		}), want: "16777216\n", only: func(m *machine) bool { return m.host.CgroupV2 && m.host.SwapAccounting }},
+		{name: "memory reservation on v2", c: with(command("cat", "/sys/fs/cgroup/memory.low"), func(c *spec.ContainerDefinition) {
+			c.Memory, c.MemoryReservation = 64, 32
+		}), want: "33554432\n", only: func(m *machine) bool { return m.host.CgroupV2 }},
 		{name: "cpu shares", c: with(command("cat", "/sys/fs/cgroup/cpu/cpu.shares"), func(c *spec.ContainerDefinition) { c.CPU = 512 }), want: "512\n", only: onV1},
 		{name: "cgroup namespace", c: command("cat", "/proc/self/cgroup"), want: "(\\d+:[^:]*:/\n)+"},
 		{name: "cgroups are read-only", c: command("write", pids, "max"), want: "(?s).*read-only.*", fail: true},
@@ -162,6 +168,10 @@ func newMachine(t *testing.T, runtime string) *machine {
 	m.host.CgroupV2 = err == nil
 	_, err = os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 	m.host.SwapAccounting = err == nil
+	if m.host.CgroupV2 { // the root group has no such file
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/memory.swap.max")
+		m.host.SwapAccounting = len(groups) > 0
+	}
 	t.Cleanup(func() { removeCgroups(t, m.host.CgroupParent) })
 	m.write(t, "hosts", 0o644, "192.0.2.1 from-ecsd\n")
 	m.write(t, "data/greeting", 0o644, "hello\n")

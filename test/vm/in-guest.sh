@@ -136,9 +136,10 @@ part_unit() {
 	[ $failed = 0 ] || journalctl -u ecsd --no-pager | tail -n 80
 }
 
+# Bad input is refused alike on every machine: those tests run outside only.
 part_e2e() {
 	step "end-to-end scripts"
-	suite /tests/bin/e2e.test -test.timeout 60m ${ECSD_VM_RUN:+-test.run "$ECSD_VM_RUN"}
+	suite /tests/bin/e2e.test -test.timeout 60m -test.skip 'BadInput|Hostile' ${ECSD_VM_RUN:+-test.run "$ECSD_VM_RUN"}
 }
 
 part_runtime() {
