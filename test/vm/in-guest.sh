@@ -27,7 +27,7 @@ within() { # within SECONDS COMMAND…: until it succeeds
 		sleep 1
 	done
 }
-suite() { # suite BINARY FLAGS…: its tests' names and verdicts; all it says when it fails
+suite() { # suite BINARY FLAGS…: the names and verdicts of its tests, then what those that failed said
 	local log=/var/tmp/suite.log code
 	"$@" -test.v >$log 2>&1 &
 	tail -n +1 -f --pid=$! $log | grep -aE --line-buffered '^ *--- |^=== RUN +[^/]*$|^(PASS|FAIL|panic)'
@@ -36,7 +36,11 @@ suite() { # suite BINARY FLAGS…: its tests' names and verdicts; all it says wh
 	[ $code = 0 ] && return
 	failed=1
 	echo "FAILED: $* (exit code $code)"
-	tail -n 400 $log
+	awk '/^=== RUN +[^\/]*$/ { n = 0 }
+		{ line[n++] = $0 }
+		/^--- FAIL/ || /^panic/ { for (i = (n > 300 ? n - 300 : 0); i < n; i++) print line[i]; n = 0 }
+		/^--- PASS/ { n = 0 }
+		END { for (i = (n > 50 ? n - 50 : 0); i < n; i++) print line[i] }' $log
 }
 finish() {
 	echo

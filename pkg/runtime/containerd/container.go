@@ -145,11 +145,19 @@ func (r *Runtime) record(id string, s *specs.Spec, labels map[string]string) (co
 	}, nil
 }
 
+// annotate says which shim a container belongs to, and to systemd, where it owns the
+// container's group, that a scope goes when its processes have gone. By default systemd
+// keeps one that failed, by an OOM kill for instance; runc before 1.1.6 finds it at the next
+// run, takes the scope for made, and leaves the new process in the shim's group, without
+// its limits and unseen by those who count the processes of the task.
 func annotate(s *specs.Spec, task string) {
 	if s.Annotations == nil {
 		s.Annotations = map[string]string{}
 	}
 	s.Annotations[groupAnnotation] = task
+	if s.Linux != nil && strings.HasPrefix(s.Linux.CgroupsPath, spec.SlicePrefix("")) {
+		s.Annotations["org.systemd.property.CollectMode"] = "'inactive-or-failed'"
+	}
 }
 
 func bounded(s string) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"ecsd/pkg/runtime"
 	"ecsd/pkg/runtime/containerd/network"
@@ -17,6 +18,22 @@ import (
 
 func moment(at time.Duration) runtime.Time {
 	return runtime.Time{Boot: "boot", At: at, Wall: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(at)}
+}
+
+// TestAnnotate: a scope of systemd's must not outlive its container, a path has none.
+func TestAnnotate(t *testing.T) {
+	task := spec.Task{ID: strings.Repeat("0", 32)}
+	for path, want := range map[string]string{
+		spec.TaskCgroup(task.ID, spec.Host{}) + "/web":                                                           "",
+		spec.TaskCgroup(task.ID, spec.Host{SystemdCgroup: true}) + ":ecsd:" + task.ID + "-0":                     "'inactive-or-failed'",
+		spec.TaskCgroup(task.ID, spec.Host{SystemdCgroup: true, CgroupParent: "/b"}) + ":ecsd:" + task.ID + "-0": "'inactive-or-failed'",
+	} {
+		s := &specs.Spec{Linux: &specs.Linux{CgroupsPath: path}}
+		annotate(s, task.ID)
+		if got := s.Annotations["org.systemd.property.CollectMode"]; got != want || s.Annotations[groupAnnotation] != task.ID {
+			t.Errorf("%s: annotations %v, want CollectMode %q and the task", path, s.Annotations, want)
+		}
+	}
 }
 
 // TestObserve is the table of observe's comment.
