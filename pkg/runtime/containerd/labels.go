@@ -41,6 +41,9 @@ const (
 	labelStarted      = "ecsd/started"       // spec.Time as JSON
 	labelStopSignaled = "ecsd/stop-signaled" // spec.Time as JSON
 	labelExit         = "ecsd/exit"          // runtime.Exit as JSON
+
+	// labelOOMKills counts the OOM kills of all runs before the current one.
+	labelOOMKills = "ecsd/oom-kills"
 )
 
 const indexInit = "init"

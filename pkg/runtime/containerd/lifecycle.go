@@ -46,6 +46,9 @@ func (r *Runtime) start(ctx context.Context, rec containers.Container) error {
 			return fmt.Errorf("%d process(es) of its last run still live: %w", n, errdefs.ErrUnavailable)
 		}
 		if unwritten {
+			if seen, err = r.blameOne(ctx, rec.Labels[labelTask], seen); err != nil {
+				return err
+			}
 			if err := r.writeExit(ctx, rec.ID, seen); err != nil {
 				return err
 			}
@@ -56,6 +59,7 @@ func (r *Runtime) start(ctx context.Context, rec containers.Container) error {
 		if err := r.label(ctx, rec.ID, map[string]string{
 			labelRestarts: strconv.Itoa(seen.Restarts + 1),
 			labelStarted:  "", labelStopSignaled: "", labelExit: "",
+			labelOOMKills: strconv.Itoa(oomKillsBefore(rec.Labels[labelOOMKills], seen, now)),
 		}); err != nil {
 			return err
 		}

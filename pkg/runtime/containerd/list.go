@@ -146,6 +146,7 @@ func (r *Runtime) assemble(ctx context.Context, id string, s *sandbox, ready boo
 	if s != nil {
 		t.Identity = s.Identity
 	}
+	blamed := 0 // OOM kills that this look has found the container of
 	for _, rec := range records {
 		if s == nil {
 			t.Identity = identityOf(rec.Labels)
@@ -159,6 +160,13 @@ func (r *Runtime) assemble(ctx context.Context, id string, s *sandbox, ready boo
 		}
 		c, unwritten := observe(recorded(rec), p, now)
 		if unwritten {
+			lost, err := r.unaccounted(id, records)
+			if err != nil {
+				return nil, err
+			}
+			before := c.OOMKills
+			c = blame(c, lost-blamed)
+			blamed += c.OOMKills - before
 			r.noteExit(ctx, rec, c)
 		}
 		t.Containers[c.Name] = c

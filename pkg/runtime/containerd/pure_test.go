@@ -36,6 +36,42 @@ func TestAnnotate(t *testing.T) {
 	}
 }
 
+// TestBlame: OOM kills that no group tells of any more are of the container that ended.
+func TestBlame(t *testing.T) {
+	ended := func(code, kills int) runtime.Container {
+		return runtime.Container{Started: moment(1), Exit: &runtime.Exit{Code: &code, At: moment(2)}, OOMKills: kills}
+	}
+	for what, c := range map[string]struct {
+		c     runtime.Container
+		lost  int
+		kills int
+		oom   bool
+	}{
+		"nothing is lost":                 {ended(137, 0), 0, 0, false},
+		"the kernel killed it":            {ended(137, 0), 2, 2, true},
+		"the kernel killed a child of it": {ended(1, 0), 1, 1, false},
+		"its own group still tells":       {ended(137, 1), 1, 1, false}, // observe has judged it
+		"more is known than counted":      {ended(137, 0), -1, 0, false},
+		"it runs":                         {runtime.Container{Started: moment(1)}, 1, 0, false},
+	} {
+		got := blame(c.c, c.lost)
+		if got.OOMKills != c.kills || got.Exited() && got.Exit.OOMKilled != c.oom {
+			t.Errorf("%s: %d kills, exit %+v; want %d, %v", what, got.OOMKills, got.Exit, c.kills, c.oom)
+		}
+		if c.c.Exited() && c.c.Exit.OOMKilled {
+			t.Errorf("%s: the argument was changed", what)
+		}
+	}
+	if n := oomKillsBefore("2", ended(137, 1), moment(9)); n != 3 {
+		t.Errorf("kills before the next run are %d, want 3", n)
+	}
+	rebooted := moment(9)
+	rebooted.Boot = "another"
+	if n := oomKillsBefore("2", ended(137, 1), rebooted); n != 0 {
+		t.Errorf("kills before the next run after a reboot are %d, want 0", n)
+	}
+}
+
 // TestObserve is the table of observe's comment.
 func TestObserve(t *testing.T) {
 	now, code := moment(time.Hour), 3

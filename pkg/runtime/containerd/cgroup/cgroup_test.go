@@ -218,6 +218,7 @@ func TestFiguresV2(t *testing.T) {
 		"web/cgroup.procs":     "7\n8\n",
 		"web/sub/cgroup.procs": "9\n",
 		"cgroup.procs":         "",
+		"memory.events":        "oom 2\noom_kill 5\n",
 		"web/cpu.stat":         "usage_usec 1500\nuser_usec 1000\nnr_periods 5\nnr_throttled 2\nthrottled_usec 300\n",
 		"web/memory.current":   "5000\n",
 		"web/memory.stat":      "anon 3000\nfile 2000\ninactive_file 1200\n",
@@ -234,6 +235,12 @@ func TestFiguresV2(t *testing.T) {
 		s.MemoryUsage != 5000 || s.MemoryRSS != 3000 || s.MemoryWorkingSet != 3800 || s.MemoryLimit != 0 ||
 		s.OOMKills != 2 || s.Processes != 3 || s.ReadBytes != 11 || s.WriteBytes != 22 {
 		t.Errorf("figures are %+v", s)
+	}
+	if n, err := tree.TaskOOMKills("0123"); n != 5 || err != nil {
+		t.Errorf("OOM kills of the task: %d, %v; want 5", n, err)
+	}
+	if n, err := tree.TaskOOMKills("4567"); n != 0 || err != nil {
+		t.Errorf("OOM kills of an absent task: %d, %v", n, err)
 	}
 	leaves, err := tree.Processes("0123")
 	if err != nil || leaves.Total() != 3 || !slices.Equal(leaves["web"], []int{7, 8, 9}) {

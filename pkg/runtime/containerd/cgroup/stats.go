@@ -18,13 +18,25 @@ import (
 
 // OOMKills is how many processes of the container's group the kernel has killed for lack
 // of memory. The counter belongs to the group: it begins at 0 with each run, and is gone
-// when the OCI runtime has removed the group (then 0).
+// when the OCI runtime has removed the group (then 0). systemd removes a group the moment
+// it is empty: see TaskOOMKills.
 func (t *Tree) OOMKills(task, leaf string) (int, error) {
 	file := filepath.Join(t.dir(task, "memory"), leaf, "memory.events")
 	if t.mode == V1 {
 		file = filepath.Join(t.dir(task, "memory"), leaf, "memory.oom_control")
 	}
 	values, err := readKeyed(file)
+	return int(values["oom_kill"]), err
+}
+
+// TaskOOMKills is how many processes of a task the kernel has killed for lack of memory
+// since its group was made, in all its containers and in all their runs: on v2 a group
+// counts for those below it, and outlives them. On v1 it does not: always 0.
+func (t *Tree) TaskOOMKills(task string) (int, error) {
+	if t.mode == V1 {
+		return 0, nil
+	}
+	values, err := readKeyed(filepath.Join(t.dir(task), "memory.events"))
 	return int(values["oom_kill"]), err
 }
 
