@@ -4,9 +4,9 @@
 #
 #	deps.sh demo|test
 set -euo pipefail
-declare -A packages=([containerd]=containerd [runc]=runc [curl]=curl [ip]=iproute2)
+declare -A packages=([containerd]=containerd [runc]=runc [curl]=curl [ip]=iproute2 [nft]=nftables)
 if [ "${1:-test}" = test ]; then
-	packages+=([crun]=crun [nft]=nftables [docker-registry]=docker-registry [promtool]=prometheus
+	packages+=([crun]=crun [docker-registry]=docker-registry [promtool]=prometheus
 		[mkfs.ext4]=e2fsprogs [gcc]=gcc [busybox]=busybox-static)
 fi
 missing=()

@@ -41,6 +41,11 @@ stop_all() {
 		wait "$containerd_pid" 2>/dev/null || true
 	fi
 	ip link del ecsddemo0 2>/dev/null || true
+	nft delete table inet ecsddemo0 2>/dev/null || true
+	umount "$work/run/netns" 2>/dev/null || true
+	for cgroup in /sys/fs/cgroup/ecsd-demo /sys/fs/cgroup/*/ecsd-demo; do
+		[ -d "$cgroup" ] && rmdir "$cgroup" 2>/dev/null
+	done
 	[ -n "$made_images" ] && rm -f "$images/demo.tar" && rmdir "$images" 2>/dev/null
 	[ -n "$made_datadir" ] && rmdir /var/lib/ecsd 2>/dev/null
 	rm -rf "$work"

@@ -3,7 +3,7 @@ package e2e
 import (
 	"archive/tar"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"golang.org/x/sys/unix"
 
 	"ecsd/test/ociimage"
@@ -115,7 +114,7 @@ func hostileImages(t *testing.T, n *node) {
 			name: "device-nodes",
 			layers: [][]ociimage.Entry{{box, {Header: tar.Header{Typeflag: tar.TypeChar, Name: "kmsg", Mode: 0o666, Devmajor: 1, Devminor: 11}},
 				{Header: tar.Header{Typeflag: tar.TypeBlock, Name: "disk", Mode: 0o666, Devmajor: 7, Devminor: 0}}}},
-			command: "cat, /kmsg", prints: `operation not permitted`,
+			command: "read, /kmsg", prints: `failed: operation not permitted`,
 		},
 		{
 			name:    "set-uid",
@@ -174,13 +173,13 @@ func hostileImages(t *testing.T, n *node) {
 			name:   "script-without-shebang",
 			layers: [][]ociimage.Entry{{box, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "run.sh", Mode: 0o755}, Data: []byte("echo hello\n")}}},
 			config: func(c *v1.ConfigFile) { c.Config.Entrypoint = []string{"/run.sh"} },
-			says:   `CannotStartContainerError: .*exec format error`,
+			prints: `exec /run\.sh: exec format error`, command: "-",
 		},
 		{
 			name:   "interpreter-missing",
 			layers: [][]ociimage.Entry{{box, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "run.sh", Mode: 0o755}, Data: []byte("#!/bin/sh\necho hello\n")}}},
 			config: func(c *v1.ConfigFile) { c.Config.Entrypoint = []string{"/run.sh"} },
-			says:   `CannotStartContainerError: .*no such file or directory`,
+			prints: `exec /run\.sh: no such file or directory`, command: "-",
 		},
 		{
 			name:   "variable-with-nul",
@@ -208,7 +207,7 @@ func hostileImages(t *testing.T, n *node) {
 					c.Config.Env = append(c.Config.Env, fmt.Sprintf("A%d=%s", i, strings.Repeat("x", 100_000)))
 				}
 			},
-			says: `CannotStartContainerError: .*argument list too long`,
+			prints: `exec /testbox: argument list too long`,
 		},
 		{
 			name:   "working-directory",
@@ -301,22 +300,164 @@ func (h hostileImage) save(t *testing.T, n *node) string {
 	return path
 }
 
-// expect waits until ecsd prints what matches, and logs the line.
+// expect waits until ecsd prints what matches, on either stream, and logs the line.
 func (n *node) expect(t *testing.T, pattern string, args ...string) {
 	t.Helper()
 	var last string
-	if err := n.until(pattern, func() (out string, err error) { last, err = n.ecsd(args...); return last, err }); err != nil {
+	if err := n.until(pattern, func() (string, error) {
+		cmd := exec.Command(filepath.Join(binDir(t), "ecsd"), args...)
+		cmd.Env, cmd.Dir = n.env, n.dir
+		out, err := cmd.CombinedOutput()
+		last = string(out)
+		return last, err
+	}); err != nil {
 		t.Error(err)
 		return
 	}
 	t.Log(strings.TrimSpace(regexp.MustCompile("(?m)^.*(?:" + pattern + ").*$").FindString(last)))
 }
 
-func hostileContainers(t *testing.T, n *node) {}
-func leftChildren(t *testing.T, n *node)      {}
-func hostileLogs(t *testing.T, n *node)       {}
+// hostileContainers run in one task of their own: what each tries concerns nobody else.
+func hostileContainers(t *testing.T, n *node) {
+	attempts := []struct{ name, command, prints string }{
+		{"shm", "fill, /dev/shm, '100'", `wrote 8192 KiB, then: .*no space left on device`},
+		{"files", "open, '1000000'", `opened 10[0-9]+, then: .*too many open files`},
+		{"cgroup", "write, /sys/fs/cgroup/cgroup.procs, '1'", `read-only file system`},
+		{"remount", "remount, /proc/sys", `failed: operation not permitted`},
+		{"mount", "mkfs", `failed: operation not permitted`},
+		{"sysrq", "write, /proc/sysrq-trigger, h", `read-only file system`},
+		{"core", "write, /proc/sys/kernel/core_pattern, x", `read-only file system`},
+		{"kill", "kill, '1'", `done`}, // pid 1 is itself, and deaf to it
+		{"processes", "fork, '100000'", `resource temporarily unavailable`},
+	}
+	var b strings.Builder
+	b.WriteString("family: attempts\nnetworkMode: none\ncontainerDefinitions:\n- {name: main, image: $IMAGE, memory: 32, command: [pause]}\n")
+	for _, a := range attempts {
+		fmt.Fprintf(&b, "- name: %s\n  image: $IMAGE\n  memory: 64\n  essential: false\n  stopTimeout: 1\n  ulimits: [{name: nofile, softLimit: 1024, hardLimit: 1024}]\n"+
+			"  linuxParameters: {sharedMemorySize: 8}\n  command: [%s]\n", a.name, a.command)
+	}
+	n.write("attempts.yaml", b.String())
+	if n.expect(t, `attempts.yaml +accepted`, "status"); t.Failed() {
+		return
+	}
+	for _, a := range attempts {
+		t.Run(a.name, func(t *testing.T) { n.expect(t, a.prints, "logs", "attempts/"+a.name) })
+	}
+	n.clear(t, "well.yaml")
+}
 
-var _ = exec.Command
-var _ = fs.ModeDir
-var _ = unix.Kill
-var _ = empty.Image
+// leftChildren end their first process while others of theirs run on, with sessions of
+// their own, deaf to SIGTERM. With the container they end, whosever pid namespace they are in.
+func leftChildren(t *testing.T, n *node) {
+	for _, mode := range []string{"container", "task", "host"} {
+		line := "pidMode: " + mode + "\n"
+		if mode == "container" { // its own pid namespace: ECS has no word for it
+			line = ""
+		}
+		n.write(mode+".yaml", line+manifest(mode+"-children", "stopTimeout: 1", "command: [orphans, '20']"))
+	}
+	for _, mode := range []string{"container", "task", "host"} {
+		t.Run(mode, func(t *testing.T) {
+			n.expect(t, `Essential container in task exited; main: exit code 7`, "describe", "--all", mode+"-children")
+		})
+	}
+	n.clear(t, "well.yaml")
+	if err := n.until(`^$`, func() (string, error) { return strings.Join(n.processes("ignore"), "\n"), nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// processes are those that run a command of testbox in the node's control groups.
+func (n *node) processes(command string) (found []string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range lines {
+		line, err := os.ReadFile(file)
+		groups, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cgroup"))
+		if err == nil && strings.Contains(string(line), "\x00"+command) && strings.Contains(string(groups), n.cgroup()+"/") {
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// cgroup is the parent of all control groups of the node's tasks.
+func (n *node) cgroup() string { return fmt.Sprintf("/ecs-e2e-%d-%d", os.Getpid(), n.number) }
+
+// hostileLogs print what would command a terminal, and a line longer than anybody reads.
+func hostileLogs(t *testing.T, n *node) {
+	const nasty = `"\e]0;owned\a\e[2J\e[1;31mred\e[0m \e]8;;http://evil.example\e\\click\e]8;;\e\\ safe\rhidden \u202egnp.exe"`
+	n.write("nasty.yaml", "family: nasty\nnetworkMode: none\ncontainerDefinitions:\n"+
+		"- {name: main, image: $IMAGE, memory: 32, command: [pause]}\n"+
+		"- {name: print, image: $IMAGE, memory: 32, essential: false, command: [echo, "+nasty+"]}\n"+
+		"- {name: long, image: $IMAGE, memory: 128, essential: false, command: [lines, '1', '10485760']}\n"+
+		"- {name: fault, image: $IMAGE, memory: 32, essential: false, entryPoint: ["+nasty+"]}\n")
+	t.Run("pipe", func(t *testing.T) { // a pipe gets what was printed
+		n.expect(t, regexp.QuoteMeta("\x1b]0;owned\a\x1b[2J\x1b[1;31mred\x1b[0m \x1b]8;;http://evil.example\x1b\\click"), "logs", "nasty/print")
+	})
+	t.Run("terminal", func(t *testing.T) {
+		out := n.terminal(t, "logs", "nasty/print")
+		if commands.MatchString(out) || !strings.Contains(out, "safe^Mhidden") || !strings.Contains(out, "\x1b[1;31mred") {
+			t.Errorf("a terminal is told %q", out)
+		}
+	})
+	t.Run("describe", func(t *testing.T) {
+		ids, _ := (&bystander{node: n, family: "nasty"}).containers(t)
+		n.expect(t, `CannotStartContainerError: .*owned`, "describe", ids[0])
+		for _, args := range [][]string{{"describe", ids[0]}, {"describe", "nasty"}, {"events"}, {"ps", "-o", "wide"}, {"status"}} {
+			if out := n.terminal(t, args...); commands.MatchString(out) {
+				t.Errorf("ecsd %v tells a terminal %q", args, out)
+			}
+		}
+	})
+	t.Run("long", func(t *testing.T) {
+		var size int
+		err := n.until(`^10485761$`, func() (string, error) {
+			out, err := n.ecsd("logs", "nasty/long")
+			size = len(out)
+			return fmt.Sprint(size), err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	n.clear(t, "well.yaml")
+}
+
+// commands are the escape sequences that do more to a terminal than colour it.
+var commands = regexp.MustCompile("\x1b\\]|\x1b\\[[0-9;]*[A-LN-Za-ln-z]|\a|\r[^\n]|\u202e")
+
+// terminal gives what ecsd prints on a terminal.
+func (n *node) terminal(t *testing.T, args ...string) string {
+	t.Helper()
+	host, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	number, err := unix.IoctlGetInt(int(host.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(host.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := make(chan string)
+	go func() {
+		out, _ := io.ReadAll(host) // ends with an error when the other end is closed
+		printed <- string(out)
+	}()
+	cmd := exec.Command(filepath.Join(binDir(t), "ecsd"), args...)
+	cmd.Env, cmd.Dir = append(n.env, "TERM=xterm"), n.dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = guest, guest, guest
+	err = cmd.Run()
+	_ = guest.Close()
+	out := <-printed
+	if err != nil {
+		t.Fatalf("ecsd %v: %v\n%s", args, err, out)
+	}
+	return out
+}

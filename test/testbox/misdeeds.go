@@ -13,6 +13,7 @@ import (
 //
 //	orphans N      start N processes through others that end at once, so that pid 1 inherits
 //	               them, in sessions of their own, ignoring SIGTERM; then end pid 1 with 7
+//	read FILE      open it and read a little
 //	fill DIR MIB   write that much into a file in DIR
 //	open N         open that many files
 //	remount DIR    make a read-only mount writable
@@ -21,6 +22,7 @@ import (
 var misdeeds = map[string]func([]string) int{
 	"orphans": orphans,
 	"daemon":  func([]string) int { return report(detached("ignore").Start()) },
+	"read":    func(args []string) int { return came(readSome(args[0])) },
 	"fill":    fill,
 	"open":    open,
 	"remount": func(args []string) int {
@@ -55,6 +57,15 @@ func orphans(args []string) int {
 	}
 	fmt.Println("orphaned", args[0])
 	return 7
+}
+
+func readSome(file string) error {
+	fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	_, err = syscall.Read(fd, make([]byte, 1))
+	return err
 }
 
 func fill(args []string) int {
