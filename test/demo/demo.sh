@@ -119,9 +119,7 @@ cat "$work/load.txt"
 run ecsd describe web
 
 say "Kill a container: its service puts a new task in its place"
-victim=$(ecsd ps -o json | python3 -c 'import json,sys
-for t in json.load(sys.stdin):
-    if t["family"] == "hello": print(t["containers"][0]["pid"])' 2>/dev/null || ecsd describe hello | awk '/[Pp][Ii][Dd]/ {print $NF; exit}')
+victim=$(ecsd ps -o json | tr -d ' \n' | grep -o '"family":"hello".*' | grep -o '"pid":[0-9]*' | head -n 1 | cut -d: -f2)
 run kill -9 "$victim"
 run ecsd wait --for=stable --timeout 60s hello
 run ecsd ps -a

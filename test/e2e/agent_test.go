@@ -22,7 +22,7 @@ import (
 
 // patience bounds every wait for another process. It is not a measure of speed: on a
 // loaded machine everything takes longer.
-var patience = containerdtest.Patience(20 * time.Second)
+var patience = containerdtest.Patience(60 * time.Second)
 
 // node is one host as ecsd sees it: directories, a bridge, a containerd namespace. Several
 // of them fit on one containerd and in one network namespace.

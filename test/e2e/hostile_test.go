@@ -39,11 +39,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// secret is what no container may ever print, and innocent what none may change.
-const (
-	secret   = "the host's secret"
-	innocent = "of the host\n"
-)
+// innocent is what a file of the host holds, before and after.
+const innocent = "of the host\n"
 
 // hostileImage is an image, what is run of it, and what must come of that.
 type hostileImage struct {
@@ -58,7 +55,7 @@ type hostileImage struct {
 // hostileImages are images whose layers and configurations reach for the host.
 func hostileImages(t *testing.T, n *node) {
 	host := n.path("host")
-	for name, content := range map[string]string{"passwd": "intruder:x:4242:4242:" + secret + ":/:/\n", "innocent": innocent} {
+	for name, content := range map[string]string{"passwd": "intruder:x:4242:4242::/:/\n", "innocent": innocent} {
 		if err := os.MkdirAll(host, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -88,27 +85,27 @@ func hostileImages(t *testing.T, n *node) {
 		{
 			name:    "names-with-dots",
 			layers:  [][]ociimage.Entry{{box, file(up+host[1:]+"/innocent", "overwritten")}},
-			command: "exists, /" + host[1:] + "/innocent", says: `STOPPED`,
+			command: "cat, /" + host[1:] + "/innocent", prints: `^overwritten$`,
 		},
 		{
 			name:   "hard-link-to-host",
 			layers: [][]ociimage.Entry{{box, hardlink("stolen", up+host[1:]+"/passwd")}},
-			says:   `CannotPullContainerError: .*stolen|no such file`,
+			says:   `CannotPullContainerError: .*stolen: no such file or directory`,
 		},
 		{
 			name:   "hard-link-through-a-link",
 			layers: [][]ociimage.Entry{{box, link("trap", host)}, {hardlink("stolen", "trap/passwd")}},
-			says:   `CannotPullContainerError: .*passwd|no such file`,
+			says:   `CannotPullContainerError: .*stolen: no such file or directory`,
 		},
 		{
 			name:    "whiteout-through-a-link",
 			layers:  [][]ociimage.Entry{{box, link("trap", host)}, {file("trap/.wh.innocent", ""), file("trap/.wh..wh..opq", "")}},
-			command: "pause", says: `RUNNING`,
+			command: "pause", says: `^ +[0-9a-f]{12} .*RUNNING`,
 		},
 		{
 			name:    "whiteout-of-what-is-above",
 			layers:  [][]ociimage.Entry{{box, file("a/b", "")}, {file("a/.wh...", ""), file(".wh..", ""), file(".wh...", "")}},
-			command: "pause", says: `CannotPullContainerError|RUNNING`,
+			command: "pause", says: `CannotPullContainerError|^ +[0-9a-f]{12} .*RUNNING`,
 		},
 		{
 			name: "device-nodes",
@@ -125,7 +122,7 @@ func hostileImages(t *testing.T, n *node) {
 		{
 			name:    "many-files",
 			layers:  [][]ociimage.Entry{append([]ociimage.Entry{box}, manyFiles(5000)...)},
-			command: "exists, /many/49/99", says: `exit(ed with)? code:? +0|RUNNING|Exit code: +0`,
+			command: "exists, /many/49/99", says: `Exit code: +0`,
 		},
 		{
 			name:   "another-architecture",
@@ -237,10 +234,8 @@ func hostileImages(t *testing.T, n *node) {
 			}
 		})
 	}
-	for name, want := range map[string]string{"innocent": innocent} {
-		if have, err := os.ReadFile(filepath.Join(host, name)); err != nil || string(have) != want {
-			t.Errorf("the host's file %s is %q, %v", name, have, err)
-		}
+	if have, err := os.ReadFile(filepath.Join(host, "innocent")); err != nil || string(have) != innocent {
+		t.Errorf("the host's file is %q, %v", have, err)
 	}
 	if list, err := os.ReadDir(host); err != nil || len(list) != 2 {
 		t.Errorf("the host's directory holds %v, %v", list, err)
@@ -319,16 +314,18 @@ func (n *node) expect(t *testing.T, pattern string, args ...string) {
 
 // hostileContainers run in one task of their own: what each tries concerns nobody else.
 func hostileContainers(t *testing.T, n *node) {
+	procs := "/sys/fs/cgroup/cgroup.procs"
+	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil { // v1: a directory a controller
+		procs = "/sys/fs/cgroup/memory/cgroup.procs"
+	}
 	attempts := []struct{ name, command, prints string }{
 		{"shm", "fill, /dev/shm, '100'", `wrote 8192 KiB, then: .*no space left on device`},
 		{"files", "open, '1000000'", `opened 10[0-9]+, then: .*too many open files`},
-		{"cgroup", "write, /sys/fs/cgroup/cgroup.procs, '1'", `read-only file system`},
+		{"cgroup", "write, " + procs + ", '1'", `read-only file system`},
 		{"remount", "remount, /proc/sys", `failed: operation not permitted`},
 		{"mount", "mkfs", `failed: operation not permitted`},
-		{"sysrq", "write, /proc/sysrq-trigger, h", `read-only file system`},
 		{"core", "write, /proc/sys/kernel/core_pattern, x", `read-only file system`},
 		{"kill", "kill, '1'", `done`}, // pid 1 is itself, and deaf to it
-		{"processes", "fork, '100000'", `resource temporarily unavailable`},
 	}
 	var b strings.Builder
 	b.WriteString("family: attempts\nnetworkMode: none\ncontainerDefinitions:\n- {name: main, image: $IMAGE, memory: 32, command: [pause]}\n")
