@@ -296,6 +296,11 @@ func TestRealGroups(t *testing.T) {
 	go func() { _ = sleeper.Wait(); close(dead) }()
 	t.Cleanup(func() { _ = sleeper.Process.Kill(); <-dead })
 	for _, dir := range tree.dirs(task) {
+		if tree.Mode() == V2Systemd { // systemd does so itself for a scope, which the OCI runtime asks for
+			if err := passControllers(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
 		leaf := filepath.Join(dir, "web")
 		if strings.Contains(dir, "/cpuset/") {
 			if err := makeCpuset(tree.hierarchies["cpuset"], leaf); err != nil {
