@@ -74,6 +74,9 @@ func pullFault(ref string, err error) error {
 	case pullDenied:
 		return runtime.NewTaskError(codeCannotPull, err, "image %s: pull access denied: it does not exist, or needs other credentials (ECS_ENGINE_AUTH_DATA) (%v)", ref, err)
 	case pullPlatform, pullUnreadable:
+		if isMalformed(err) {
+			return runtime.NewTaskError(codeCannotPull, err, "image %s: a layer of it cannot be unpacked: build the image anew (%v)", ref, err)
+		}
 		return runtime.NewTaskError(codeCannotPull, err, "image %s: %v", ref, err)
 	case pullCorrupt:
 		return runtime.NewTaskError(codeCannotPull, err, "image %s: the registry serves damaged content (%v)", ref, err)
@@ -128,7 +131,7 @@ func isMalformed(err error) bool {
 	for _, fault := range []string{
 		"no such file or directory", "not a directory", "is a directory", "file exists", "directory not empty", "invalid argument",
 		"file name too long", "too many levels of symbolic links", "invalid cross-device link",
-		"archive/tar:", "unhandled tar header type", "breakout", "gzip:", "flate:", "unexpected EOF", "wrong diff id",
+		"archive/tar:", "invalid archive", "unhandled tar header type", "breakout", "gzip:", "flate:", "unexpected EOF", "wrong diff id",
 	} {
 		if strings.Contains(text, fault) {
 			return true

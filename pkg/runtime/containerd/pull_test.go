@@ -406,6 +406,7 @@ func TestPullClasses(t *testing.T) {
 		{&unreadableImageError{errors.New("x")}, pullUnreadable},
 		{errors.New(`apply layer error for "": failed to extract layer sha256:1: link /a /b: no such file or directory: unknown`), pullUnreadable},
 		{errors.New(`apply layer error for "": failed to extract layer sha256:1: archive/tar: invalid tar header: unknown`), pullUnreadable},
+		{errors.New(`apply layer error for "": failed to extract layer sha256:1: invalid whiteout name: .wh...: invalid archive`), pullUnreadable},
 		{errors.New(`apply layer error for "": failed to extract layer sha256:1: write /a: no space left on device: unknown`), pullRetry},
 		{errors.New("open /var/lib/containerd/x: no such file or directory"), pullRetry},
 	} {
