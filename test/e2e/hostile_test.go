@@ -105,7 +105,7 @@ func hostileImages(t *testing.T, n *node) {
 		{
 			name:    "whiteout-of-what-is-above",
 			layers:  [][]ociimage.Entry{{box, file("a/b", "")}, {file("a/.wh...", ""), file(".wh..", ""), file(".wh...", "")}},
-			command: "pause", says: `CannotPullContainerError|^ +[0-9a-f]{12} .*RUNNING`,
+			command: "pause", says: `CannotPullContainerError: .*a layer of it cannot be unpacked.*whiteout`,
 		},
 		{
 			name: "device-nodes",
