@@ -127,7 +127,7 @@ run ecsd logs --tail 3 hello
 
 say "A bad manifest is refused with the place, and nothing that runs is touched"
 sed 's/memory: 64/memory: sixty-four/' examples/hello.yaml >"$work/manifests/hello.yaml"
-until ecsd status 2>/dev/null | grep -q hello.yaml:; do :; done
+ecsd wait --for=running --timeout 30s hello # it reads the manifests first
 run ecsd status || true
 cp examples/hello.yaml "$work/manifests/hello.yaml"
 

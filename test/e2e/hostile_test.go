@@ -458,3 +458,33 @@ func (n *node) terminal(t *testing.T, args ...string) string {
 	}
 	return out
 }
+
+// TestSlowManyFiles runs an image of a million files beside a task that is well: it takes
+// its time, and nobody else's.
+func TestSlowManyFiles(t *testing.T) {
+	if os.Getenv("ECSD_TEST_SLOW") == "" {
+		t.Skip("SKIPPED: takes minutes: make test-slow")
+	}
+	n := badNode(t)
+	well := n.keepWell("well")
+	entries := make([]ociimage.Entry, 1_000_000)
+	for i := range entries {
+		entries[i] = file(fmt.Sprintf("many/%d/%d", i/1000, i%1000), "")
+	}
+	h := hostileImage{name: "million", layers: [][]ociimage.Entry{{boxEntry(t)}, entries}}
+	n.write("million.yaml", strings.Replace(manifest("million", "command: [exists, /many/999/999]"), "$IMAGE", testimage.Scheme+h.save(t, n), 1))
+	for tries := 10; ; tries-- { // each of them as long as any other wait
+		err := n.until(`Exit code: +0`, func() (string, error) { return n.ecsd("describe", "--all", "million") })
+		well.same(t)
+		if err == nil {
+			break
+		}
+		if tries == 0 {
+			t.Fatal(err)
+		}
+	}
+	n.clear(t)
+	if err := n.nothingLeft(); err != nil {
+		t.Fatal(err)
+	}
+}
