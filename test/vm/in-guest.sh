@@ -38,7 +38,7 @@ suite() { # suite BINARY FLAGS…: the names and verdicts of its tests, then wha
 	echo "FAILED: $* (exit code $code)"
 	awk '/^=== RUN +[^\/]*$/ { n = 0 }
 		{ line[n++] = $0 }
-		/^--- FAIL/ || /^panic/ { for (i = (n > 300 ? n - 300 : 0); i < n; i++) print line[i]; n = 0 }
+		/^--- FAIL/ || /^panic/ { for (i = (n > 5000 ? n - 5000 : 0); i < n; i++) print line[i]; n = 0 }
 		/^--- PASS/ { n = 0 }
 		END { for (i = (n > 50 ? n - 50 : 0); i < n; i++) print line[i] }' $log
 }
