@@ -114,7 +114,7 @@ func (r *Runtime) findLocal(ctx context.Context, ref imageRef) (*localImage, err
 		return &localImage{info, rec.Labels}, nil
 	}
 	var info *imageInfo
-	err = r.leased(ctx, ref.name, func(ctx context.Context) error {
+	err = r.leased(ctx, ref, func(ctx context.Context) error {
 		info, err = r.imageInfo(ctx, rec.Target)
 		return err
 	})
@@ -129,21 +129,22 @@ func (r *Runtime) findLocal(ctx context.Context, ref imageRef) (*localImage, err
 	return &localImage{info, rec.Labels}, nil
 }
 
-// leased runs f under a lease for an image of that name. On success the lease goes, since
-// the image's record holds everything by then, and on a failure that is final, since there
-// will be no next try; on any other it stays until it expires, so that the next try finds
-// what has come.
-func (r *Runtime) leased(ctx context.Context, name string, f func(context.Context) error) error {
-	id := "pull-" + digest.FromString(name).Encoded()[:32]
+// leased runs f under a lease for an image. On success the lease goes, since the image's
+// record holds everything by then. It goes on a failure, too, unless the next try would be
+// glad of what has come from a registry so far: then it stays until it expires.
+func (r *Runtime) leased(ctx context.Context, ref imageRef, f func(context.Context) error) error {
+	id := "pull-" + digest.FromString(ref.name).Encoded()[:32]
 	service := r.client.LeasesService()
 	_, err := service.Create(ctx, leases.WithID(id), leases.WithExpiration(pullLeaseExpiry))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return err
 	}
 	failed := f(leases.WithLease(ctx, id))
-	if failed != nil && classify(failed) == pullRetry {
+	if failed != nil && ref.archive == "" && classify(failed) == pullRetry {
 		return failed
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultDeadline) // nobody may want the image any more
+	defer cancel()
 	if err := r.dropLease(ctx, id); err != nil {
 		r.log.Warn("cannot remove the lease of a pull; it expires by itself", "lease", id, "error", err)
 	}

@@ -41,7 +41,7 @@ func (r *Runtime) pullArchive(ctx context.Context, ref imageRef, local *localIma
 	if local != nil && local.labels[labelArchive] == state {
 		return local.imageInfo, nil
 	}
-	err = r.leased(ctx, ref.name, func(ctx context.Context) error {
+	err = r.leased(ctx, ref, func(ctx context.Context) error {
 		target, err := r.importArchive(ctx, f)
 		if err != nil {
 			return err

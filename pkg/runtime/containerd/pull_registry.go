@@ -58,7 +58,7 @@ func (r *Runtime) pullRegistry(ctx context.Context, ref string, parsed imageRef,
 	if local != nil && local.digest == target.Digest.String() {
 		return local.imageInfo, nil
 	}
-	err = r.leased(ctx, parsed.name, func(ctx context.Context) error {
+	err = r.leased(ctx, parsed, func(ctx context.Context) error {
 		for try := 1; ; try++ {
 			err := r.fetch(ctx, parsed, name, target, resolver, p)
 			if err == nil {
