@@ -78,7 +78,7 @@ func (n *Network) forgetUDP() {
 }
 
 func (n *Network) deleteStrays(to map[uint16][]netip.AddrPort) error {
-	addrs, err := n.links.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.links.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
 	}

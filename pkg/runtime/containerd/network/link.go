@@ -74,7 +74,7 @@ func (n *Network) bridgeSysctls() error {
 
 func (n *Network) ensureBridgeAddresses(link netlink.Link) error {
 	l := n.layout
-	have, err := n.links.AddrList(link, netlink.FAMILY_ALL)
+	have, err := whole(func() ([]netlink.Addr, error) { return n.links.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("addresses of bridge %s: %w", l.bridge, err)
 	}
@@ -111,7 +111,7 @@ func (n *Network) ensureBridgeAddresses(link netlink.Link) error {
 
 // checkOverlap refuses a network that an interface of the host is in already.
 func (n *Network) checkOverlap() error {
-	addrs, err := n.links.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.links.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("addresses of the host: %w", err)
 	}
@@ -126,7 +126,7 @@ func (n *Network) checkOverlap() error {
 // uplinkMTU is the MTU for bridge and containers: that of the interface the default route
 // leads to where it is smaller than Ethernet's.
 func (n *Network) uplinkMTU() int {
-	routes, err := n.links.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return n.links.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return defaultMTU
 	}
@@ -145,7 +145,7 @@ func (n *Network) uplinkMTU() int {
 // addressed lists the host's interfaces with an address that others can reach, without lo
 // and our bridge: a published port may be asked for on any of them.
 func (n *Network) addressed(family int) ([]string, error) {
-	links, err := n.links.LinkList()
+	links, err := whole(n.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("interfaces of the host: %w", err)
 	}
@@ -155,7 +155,7 @@ func (n *Network) addressed(family int) ([]string, error) {
 			names[l.Attrs().Index] = l.Attrs().Name
 		}
 	}
-	addrs, err := n.links.AddrList(nil, family)
+	addrs, err := whole(func() ([]netlink.Addr, error) { return n.links.AddrList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}

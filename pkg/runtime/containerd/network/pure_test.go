@@ -3,6 +3,7 @@ package network
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -363,5 +364,28 @@ func TestListeningInode(t *testing.T) {
 		if got != want || found != (want != "") {
 			t.Errorf("port %d: got %q, %t", port, got, found)
 		}
+	}
+}
+
+// TestWhole: a list is asked for again while it changes, and not for ever.
+func TestWhole(t *testing.T) {
+	asked := 0
+	answer := func(interrupted int) func() ([]int, error) {
+		asked = 0
+		return func() ([]int, error) {
+			if asked++; asked <= interrupted {
+				return []int{1}, fmt.Errorf("list: %w", netlink.ErrDumpInterrupted)
+			}
+			return []int{1, 2}, nil
+		}
+	}
+	for interrupted, want := range map[int]int{0: 1, 3: 4} {
+		all, err := whole(answer(interrupted))
+		if len(all) != 2 || err != nil || asked != want {
+			t.Errorf("a list that was interrupted %d times: %v, %v after %d", interrupted, all, err, asked)
+		}
+	}
+	if _, err := whole(answer(1000)); !errors.Is(err, netlink.ErrDumpInterrupted) || asked != dumpTries {
+		t.Errorf("a list that is always interrupted: %v after %d", err, asked)
 	}
 }

@@ -80,7 +80,7 @@ func (n *Network) repairForwarding() error {
 // repairLinks puts the interfaces of attachments back into the bridge, and makes again
 // those that are gone while their namespace is not.
 func (n *Network) repairLinks(ctx context.Context) error {
-	links, err := n.links.LinkList()
+	links, err := whole(n.links.LinkList)
 	if err != nil {
 		return fmt.Errorf("interfaces of the host: %w", err)
 	}
@@ -129,7 +129,7 @@ func (n *Network) isHostSide(l netlink.Link) bool {
 
 // sweepLinks deletes every host side of this bridge that belongs to no attachment.
 func (n *Network) sweepLinks() error {
-	links, err := n.links.LinkList()
+	links, err := whole(n.links.LinkList)
 	if err != nil {
 		return fmt.Errorf("interfaces of the host: %w", err)
 	}
