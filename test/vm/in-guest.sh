@@ -151,11 +151,17 @@ part_runtime() {
 	suite /tests/bin/containerd.test -test.short -test.timeout 40m ${ECSD_VM_RUN:+-test.run "$ECSD_VM_RUN"}
 }
 
-part_parts() {
+part_cgroup() {
 	step "control groups"
 	suite /tests/bin/cgroup.test -test.timeout 5m
+}
+
+part_spec() {
 	step "OCI specs on real runtimes"
-	suite /tests/bin/spec.test -test.timeout 20m -test.run 'TestOCIRuns'
+	suite /tests/bin/spec.test -test.timeout 20m -test.run TestOCIRuns
+}
+
+part_network() {
 	step "the network's own suite"
 	suite /tests/bin/network.test -test.timeout 20m
 }
@@ -205,7 +211,7 @@ check "cgroup v2" test -f $cgroups/cgroup.controllers
 check "systemd" test -d /run/systemd/system
 cd /tests || exit 1
 [ ! -f /tests/environment ] || . /tests/environment
-for part in ${ECSD_VM_PARTS:-unit e2e runtime parts power}; do
+for part in ${ECSD_VM_PARTS:-unit e2e runtime cgroup spec network power}; do
 	"part_$part"
 done
 step "end"

@@ -3,8 +3,8 @@
 #
 #	test.sh CACHE-DIR
 #
-# ECSD_VM_PARTS="unit e2e runtime parts power" chooses parts, ECSD_VM_RUN=REGEXP tests of the
-# e2e and runtime parts; the whole takes TEST_VM_SECONDS at most.
+# ECSD_VM_PARTS="unit e2e runtime cgroup spec network power" chooses parts, ECSD_VM_RUN=REGEXP
+# tests of the e2e and runtime parts; the whole takes TEST_VM_SECONDS at most.
 set -euo pipefail
 cache=${1:?usage: test.sh CACHE-DIR}
 cd "$(dirname "$0")/../.."
