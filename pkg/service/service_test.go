@@ -281,10 +281,10 @@ func TestImagesArePinned(t *testing.T) {
 		n := newNode(t)
 		free := def("free")
 		free.ContainerDefinitions[0].VersionConsistency = "disabled"
-		s := n.start(web(def("web")), Desired{Name: "free", Service: ForDefinition(free), Definition: free})
+		n.start(web(def("web")), Desired{Name: "free", Service: ForDefinition(free), Definition: free})
 		wait(10 * time.Second)
 		n.stop()
-		n.start()
+		s := n.start()
 		for _, id := range n.liveIDs() {
 			if err := s.StopTask(id, "x"); err != nil {
 				t.Fatal(err)

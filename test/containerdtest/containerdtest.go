@@ -184,8 +184,33 @@ func (d *Daemon) end(signal os.Signal) {
 	_ = os.Remove(d.Address)
 }
 
-// Freeze stops the daemon from answering (SIGSTOP); Thaw lets it go on.
-func (d *Daemon) Freeze() { _ = d.cmd.Process.Signal(unix.SIGSTOP) }
+// Freeze stops the daemon from answering (SIGSTOP), and returns when all of it has
+// stopped; Thaw lets it go on.
+func (d *Daemon) Freeze() {
+	_ = d.cmd.Process.Signal(unix.SIGSTOP)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if d.stopped() {
+			return
+		}
+	}
+}
+
+// stopped reports whether every thread of the daemon has the state T.
+func (d *Daemon) stopped() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", d.cmd.Process.Pid))
+	for _, file := range stats {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // a thread that is gone
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw ends a Freeze.
 func (d *Daemon) Thaw() { _ = d.cmd.Process.Signal(unix.SIGCONT) }

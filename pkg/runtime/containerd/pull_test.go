@@ -147,7 +147,7 @@ func TestPullFromARegistry(t *testing.T) {
 }
 
 func TestPullFaults(t *testing.T) {
-	m := newMachine(t, func(c *Config) { c.PullStallTimeout = 300 * time.Millisecond })
+	m := newMachine(t, func(c *Config) { c.PullStallTimeout = 3 * time.Second })
 	r, _ := m.agent()
 	reg := newRegistry(t)
 	image := small(t, "good")
