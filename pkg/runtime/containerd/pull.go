@@ -134,13 +134,19 @@ func (r *Runtime) findLocal(ctx context.Context, ref imageRef) (*localImage, err
 // glad of what has come from a registry so far: then it stays until it expires.
 func (r *Runtime) leased(ctx context.Context, ref imageRef, f func(context.Context) error) error {
 	id := "pull-" + digest.FromString(ref.name).Encoded()[:32]
-	service := r.client.LeasesService()
-	_, err := service.Create(ctx, leases.WithID(id), leases.WithExpiration(pullLeaseExpiry))
+	// Not cancelled with the pull: a lease that containerd has made while we turned away
+	// would be nobody's.
+	making, made := context.WithTimeout(context.WithoutCancel(ctx), defaultDeadline)
+	_, err := r.client.LeasesService().Create(making, leases.WithID(id), leases.WithExpiration(pullLeaseExpiry))
+	made()
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return err
 	}
-	failed := f(leases.WithLease(ctx, id))
-	if failed != nil && ref.archive == "" && classify(failed) == pullRetry {
+	failed := ctx.Err()
+	if failed == nil {
+		failed = f(leases.WithLease(ctx, id))
+	}
+	if failed != nil && ctx.Err() == nil && ref.archive == "" && classify(failed) == pullRetry {
 		return failed
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultDeadline) // nobody may want the image any more
