@@ -73,7 +73,7 @@ func (n *node) path(elem ...string) string {
 }
 
 func (n *node) namespace() string     { return fmt.Sprintf("%s-%d", n.daemon.Namespace, n.number) }
-func (n *node) introspection() string { return fmt.Sprintf("127.0.0.1:%d", 51700+n.number) }
+func (n *node) introspection() string { return fmt.Sprintf("127.0.0.1:%d", 21700+n.number) }
 
 // start starts the agent and returns when it says that it is ready.
 func (n *node) start(args ...string) error {

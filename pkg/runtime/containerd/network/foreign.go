@@ -68,8 +68,8 @@ func (n *Network) blockers(c *nftables.Conn) ([]blocker, error) {
 var bridgeKeys = [2]expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME}
 
 // refusal says why a chain of the forward hook would stop the bridge's packets; "" when it
-// would not: its policy is to drop, or its last rule drops or rejects, and is not about
-// another interface alone (as the last rule of another agent's table is).
+// would not: its policy is to drop, or its last rule drops or rejects, and is neither about
+// another interface alone nor of another agent's table.
 func refusal(ch *nftables.Chain, rules []*nftables.Rule, bridge string) string {
 	if ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
 		return "its policy is drop"
@@ -78,7 +78,7 @@ func refusal(ch *nftables.Chain, rules []*nftables.Rule, bridge string) string {
 		return ""
 	}
 	last := rules[len(rules)-1].Exprs
-	if len(last) == 0 || aboutAnother(last, bridge) {
+	if len(last) == 0 || aboutAnother(last, bridge) || ofAnAgent(last) {
 		return ""
 	}
 	switch e := last[len(last)-1].(type) {
@@ -106,6 +106,15 @@ func aboutAnother(rule []expr.Any, bridge string) bool {
 	c, is2 := rule[1].(*expr.Cmp)
 	return is1 && is2 && slices.Contains(bridgeKeys[:], m.Key) && c.Op == expr.CmpOpEq &&
 		string(bytes.TrimRight(c.Data, "\x00")) != bridge
+}
+
+// ofAnAgent recognises the last rule of an agent's own chain "forward": it drops what comes
+// from interfaces that forward for that agent's sake alone, and none of them is a bridge.
+func ofAnAgent(rule []expr.Any) bool {
+	return slices.ContainsFunc(rule, func(e expr.Any) bool {
+		l, is := e.(*expr.Lookup)
+		return is && (l.SetName == setOpened4 || l.SetName == setOpened6)
+	})
 }
 
 // dockerUser is the chain DOCKER-USER of the same table, when the forward chain jumps to it.
