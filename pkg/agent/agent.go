@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,9 @@ func Run(ctx context.Context, c Config, warnings []string, build Build) error {
 		return err
 	}
 	defer release()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	log, logFile := newLogger(c)
 	defer logFile.Close()
 	if err := sameMounts(c.Containerd); err != nil {
@@ -78,6 +82,10 @@ func Run(ctx context.Context, c Config, warnings []string, build Build) error {
 	log.Info("ecsd agent ends; tasks are left running", "reason", errorText(err))
 	return err
 }
+
+// gcPercent keeps the agent's heap near what it holds: it is idle nearly always, and a
+// host's memory is its tasks'. See docs/performance.md.
+const gcPercent = 30
 
 func errorText(err error) string {
 	if err == nil {
