@@ -142,7 +142,7 @@ func TestFollowTellsThatTheAgentStops(t *testing.T) {
 	var last error
 	for _, err := range h.Logs(t.Context(), db, "app", LogOptions{Follow: true, Tail: -1}) {
 		if last = err; err == nil {
-			go h.end()
+			go func() { _ = h.end() }()
 		}
 	}
 	if CodeOf(last) != CodeUnavailable {
